@@ -1,0 +1,175 @@
+// The slow paths of <weft/process.hpp>: what a call's end means, the shared pool, and a call as the
+// worker sees it.
+#include <weft/process.hpp>
+
+#include <cstring>
+#include <stdexcept>
+#include <string>
+#include <system_error>
+
+#include <sys/wait.h>
+
+#include "process_errors.hpp"
+
+namespace weft {
+
+namespace {
+
+constexpr unsigned kWorkersMax = 1024;
+/// An exception must fit.
+constexpr std::size_t kSmallestLimit = 64 * 1024;
+static_assert(detail::kExceptionBytesMax < kSmallestLimit);
+
+std::size_t usable_limit(std::size_t bytes_max) {
+    return bytes_max < kSmallestLimit ? kSmallestLimit : bytes_max;
+}
+
+rt::process::Pool* make_pool(unsigned workers, std::size_t bytes_max) {
+    if (workers > kWorkersMax) {
+        throw std::invalid_argument("weft::ProcessPool: " + std::to_string(workers) +
+                                    " workers are more than " + std::to_string(kWorkersMax));
+    }
+    if (workers == 0) workers = detail::process_pool_default_workers();
+    return detail::make_process_pool(workers, bytes_max + detail::kProcessCallHeadroom);
+}
+
+[[noreturn]] void throw_worker_died(const detail::ProcessReply& reply, std::string_view function) {
+    std::string text = "worker process " + std::to_string(reply.pid);
+    int signal = 0;
+    int exit_status = 0;
+    if (WIFSIGNALED(reply.wait_status)) {
+        signal = WTERMSIG(reply.wait_status);
+        const char* description = ::sigdescr_np(signal);
+        text += " was killed by signal " + std::to_string(signal);
+        if (description != nullptr) text += std::string(" (") + description + ")";
+    } else {
+        exit_status = WEXITSTATUS(reply.wait_status);
+        text += " left with exit status " + std::to_string(exit_status);
+    }
+    if (!reply.text.empty())
+        text = "worker process " + std::to_string(reply.pid) + " " + reply.text;
+    text += " while it ran ";
+    text += function;
+    throw WorkerDied(text, signal, exit_status, std::string(function));
+}
+
+[[noreturn]] void throw_ending(const detail::ProcessReply& reply, std::string_view function) {
+    using enum detail::ProcessEnding;
+    switch (reply.ending) {
+        case worker_died:
+            throw_worker_died(reply, function);
+        case unknown_function:
+            throw UsageError("weft::to_process: " + std::string(function) + ": " + reply.text);
+        case not_run:
+            if (reply.error == 0) throw Error("weft::to_process: " + reply.text);
+            [[fallthrough]];
+        case answer_lost:
+            throw std::system_error(reply.error, std::generic_category(),
+                                    "weft::to_process: " + reply.text);
+        case foreign:
+            throw UsageError(
+                "weft::to_process in a process that was forked from the one that the pool belongs "
+                "to: its workers are not this process's");
+        case value:
+        case exception:
+        case closed:
+            break;
+    }
+    throw Error("weft::to_process: the process pool was shut down");
+}
+
+}  // namespace
+
+ProcessPool::ProcessPool(ProcessPoolOptions options)
+    : bytes_max_(usable_limit(options.message_bytes_max)),
+      pool_(make_pool(options.workers, bytes_max_)) {}
+
+ProcessPool::~ProcessPool() = default;
+
+void ProcessPool::Delete::operator()(rt::process::Pool* pool) const noexcept {
+    detail::destroy_process_pool(pool);
+}
+
+void ProcessPool::shutdown() noexcept { detail::shut_down_process_pool(*pool_, false); }
+
+ProcessPoolFigures ProcessPool::figures() const noexcept {
+    return detail::process_pool_figures(*pool_);
+}
+
+namespace detail {
+
+void begin_process_call(OutputArchive& message) {
+    if (!main_is_wrapped()) {
+        throw UsageError(
+            "weft::to_process: this program was linked without weft_main, so no worker processes "
+            "can be made of it. Link it with the CMake target weft::weft, with `pkg-config --libs "
+            "weft`, or with -lweft_main -Wl,--wrap=main,--undefined=main before -lweft");
+    }
+    constexpr std::byte kRoom[kProcessCallHeadroom] = {};
+    message.write_bytes(kRoom, sizeof kRoom);
+}
+
+ProcessBytes finish_process_call(rt::process::Pool& pool, ProcessThunk thunk,
+                                 std::string_view function, OutputArchive& message) {
+    const void* code = reinterpret_cast<const void*>(thunk);
+    ProcessReply reply = run_in_process(pool, code, message.bytes());
+    if (reply.ending == ProcessEnding::value) return std::move(reply.bytes);
+    if (reply.ending == ProcessEnding::exception) {
+        InputArchive in(reply.bytes.bytes());
+        if (in.rest() == 0)
+            throw RemoteError("an exception that the worker could not describe", "");
+        std::rethrow_exception(read_exception(in));
+    }
+    throw_ending(reply, function);
+}
+
+rt::process::Pool& default_process_pool() {
+    // Never destroyed, so that a static object's destructor that calls to_process finds a pool that
+    // says it is shut down.
+    static rt::process::Pool* const pool = make_pool(0, kMessageBytesMax);
+    struct AtExit {
+        ~AtExit() { shut_down_process_pool(*pool, true); }
+    };
+    static AtExit at_exit;
+    return *pool;
+}
+
+namespace {
+
+ProcessBytes bytes_of(OutputArchive& archive) noexcept {
+    std::size_t size = archive.bytes().size();
+    return {archive.release(), size, ProcessBytes::Origin::malloc};
+}
+
+/// In the worker: the arguments in, the result or the exception out.
+void serve_call(const void* code, std::span<const std::byte> arguments, std::size_t bytes_max,
+                ProcessAnswer& answer) noexcept {
+    auto thunk = reinterpret_cast<ProcessThunk>(const_cast<void*>(code));
+    OutputArchive made(bytes_max);
+    try {
+        InputArchive in(arguments);
+        thunk(in, made);
+        answer.kind = ProcessAnswer::Kind::value;
+        answer.bytes = bytes_of(made);
+    } catch (...) {
+        answer.kind = ProcessAnswer::Kind::exception;
+        try {
+            OutputArchive told(kSmallestLimit);
+            write_exception(std::current_exception(), told);
+            answer.bytes = bytes_of(told);
+        } catch (...) {
+            // No memory to say it in: an answer without bytes says that.
+        }
+    }
+}
+
+}  // namespace
+
+}  // namespace detail
+
+}  // namespace weft
+
+/// What main_wrap.cpp, which is linked into each program, calls before the program's main.
+extern "C" void weft_fork_server_main(int, char** argv) {
+    weft::detail::enter_main(argv, &weft::detail::serve_call);
+}

@@ -1,0 +1,246 @@
+#include <weft/detail/engine.hpp>
+#include <weft/run.hpp>
+#include <weft/testing.hpp>
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <stdexcept>
+
+#include "detail/simulation_request.hpp"
+
+namespace weft {
+
+namespace {
+
+// --- options ------------------------------------------------------------------------------------------------------
+
+bool flag_in_environment(const char* name) noexcept {
+    const char* value = std::getenv(name);
+    return value != nullptr && *value != 0 && std::strcmp(value, "0") != 0;
+}
+
+unsigned long number_in_environment(const char* name, unsigned long most) {
+    const char* value = std::getenv(name);
+    if (value == nullptr || *value == 0) return 0;
+    char* end = nullptr;
+    unsigned long number = std::strtoul(value, &end, 10);
+    if (*end != 0 || *value == '-' || number > most)
+        throw std::invalid_argument(std::string(name) + "=" + value + ": a number up to " +
+                                    std::to_string(most) + " is needed");
+    return number;
+}
+
+constexpr unsigned long kMostWorkers = 4096;
+
+detail::EngineOptions to_engine_options(const RunOptions& options, Runtime* runtime,
+                                        detail::ErrorSink sink) {
+    detail::EngineOptions result;
+    result.strict = options.strict;
+    result.workers = options.workers;
+    // WEFT_STRICT is a default: a program that asks for more workers by itself does not get it.
+    if (result.strict && options.workers > 1 && detail::default_strict()) result.strict = false;
+    if (result.strict && options.workers > 1)
+        throw std::invalid_argument("RunOptions: strict needs workers = 1, not " +
+                                    std::to_string(options.workers));
+    if (options.workers > kMostWorkers)
+        throw std::invalid_argument("RunOptions: workers = " + std::to_string(options.workers) +
+                                    " is more than " + std::to_string(kMostWorkers));
+    if (result.strict) result.workers = 1;
+    if (result.workers == 0)
+        result.workers = static_cast<unsigned>(number_in_environment("WEFT_WORKERS", kMostWorkers));
+    result.cores = options.cores != 0 ? options.cores : detail::available_cores();
+    if (result.workers == 0) result.workers = result.cores;
+    detail::check_stack_size(options.stack_size);
+    detail::check_stack_size(options.main_stack_size);
+    result.debug = options.debug;
+    result.stack_bytes = options.stack_size;
+    if (const char* seed = std::getenv("WEFT_SEED"); seed != nullptr && *seed != 0) {
+        result.simulated = true;
+        result.seed = number_in_environment("WEFT_SEED", UINT32_MAX);
+    }
+    if (const detail::SimulationRequest* request = detail::requested_simulation()) {
+        result.simulated = true;
+        result.seed = request->seed;
+    }
+    if (options.exception_handler) {
+        result.error_sink = sink;
+        result.error_sink_argument = runtime;
+    }
+    result.owner = runtime;
+    return result;
+}
+
+// --- leftovers ----------------------------------------------------------------------------------------------------
+
+std::vector<AnyTask> others_than(detail::TaskCore* self, rt::Scheduler& scheduler) {
+    std::vector<AnyTask> tasks;
+    for (detail::TaskCore* task : detail::all_tasks(scheduler)) {
+        AnyTask handle(detail::CoreRef::adopt(*task));
+        if (task != self) tasks.push_back(std::move(handle));
+    }
+    return tasks;
+}
+
+void name_survivors(const std::vector<AnyTask>& tasks, const char* what) {
+    for (const AnyTask& task : tasks)
+        if (!task.done())
+            std::fprintf(stderr, "weft: task '%s' %s\n", task.get_name().c_str(), what);
+}
+
+void report_leftover_error(const AnyTask& task) {
+    if (!task.done() || task.cancelled()) return;
+    if (std::exception_ptr error = task.exception())
+        detail::report_error(
+            "task '" + task.get_name() + "' failed while it was cancelled at the end of run", error,
+            static_cast<detail::TaskCore*>(task.core()));
+}
+
+/// In a task of the runtime: cancels every other one and waits for it, again and again until none is left, since a
+/// task may start others while it ends. False: the deadline came first.
+bool cancel_all_and_wait(rt::Scheduler& scheduler, Duration grace, TimePoint deadline) {
+    detail::TaskCore* self = detail::current_task();
+    for (;;) {
+        std::vector<AnyTask> tasks = others_than(self, scheduler);
+        if (tasks.empty()) return true;
+        for (const AnyTask& task : tasks) task.cancel();
+        TimePoint patience = std::min(deadline, detail::deadline_after(grace));
+        for (const AnyTask& task : tasks) {
+            while (!task.done()) {
+                auto woken = detail::join_core(*task.core(), patience, lowlevel::Interrupt::never,
+                                               {"the end of a task", task.core()});
+                if (woken != lowlevel::Woken::by_deadline) continue;
+                if (weft::now() >= deadline) {
+                    name_survivors(tasks, "did not end before the deadline of shutdown");
+                    return false;
+                }
+                name_survivors(tasks,
+                               "does not end though it was cancelled; it is cancelled again");
+                for (const AnyTask& again : tasks) again.cancel();
+                patience = std::min(deadline, detail::deadline_after(grace));
+            }
+            report_leftover_error(task);
+        }
+    }
+}
+
+}  // namespace
+
+namespace detail {
+
+bool default_strict() noexcept { return flag_in_environment("WEFT_STRICT"); }
+bool default_debug() noexcept { return flag_in_environment("WEFT_DEBUG"); }
+
+void require_no_task(const char* what) {
+    detail::check_not_forked(what);
+    if (current_scheduler() != nullptr)
+        throw UsageError(std::string(what) +
+                         ": cannot be called from a running runtime (await what you would run)");
+}
+
+void wait_for_core(Core& core, TimePoint deadline) {
+    while (!core.word.done()) {
+        auto woken = join_core(core, deadline, lowlevel::Interrupt::by_cancel,
+                               {"ConcurrentFuture.result", &core});
+        if (woken == lowlevel::Woken::by_cancel) lowlevel::throw_cancelled();
+        if (woken == lowlevel::Woken::by_deadline && !core.word.done()) throw TimeoutError();
+    }
+}
+
+}  // namespace detail
+
+// --- Runtime ------------------------------------------------------------------------------------------------------
+
+Runtime::Runtime(const RunOptions& options) : Runtime(options, Entry::own_threads) {}
+
+Runtime::Runtime(const RunOptions& options, Entry entry) : options_(options) {
+    auto sink = [](void* argument, const std::string& message, const std::exception_ptr& error,
+                   detail::TaskCore* task) {
+        ExceptionContext context{message, error, {}};
+        if (task != nullptr && !task->word.done())
+            context.task = AnyTask(detail::CoreRef::share(*task));
+        static_cast<Runtime*>(argument)->options_.exception_handler(context);
+    };
+    scheduler_ =
+        detail::make_scheduler(to_engine_options(options, this, sink),
+                               entry == Entry::own_threads ? detail::FirstWorker::own_thread
+                                                           : detail::FirstWorker::callers_thread);
+}
+
+Runtime::~Runtime() {
+    if (open_.load()) shutdown();
+}
+
+void Runtime::require_open(const char* what) const {
+    detail::check_not_forked(what);
+    if (!open_.load()) throw UsageError(std::string(what) + ": the runtime has been shut down");
+}
+
+bool Runtime::shutdown(TimePoint deadline) {
+    if (detail::current_scheduler() == scheduler_.get())
+        throw UsageError("Runtime::shutdown: cannot be called from one of its own tasks");
+    // Closed first: what was submitted before is ended below, what comes now is refused.
+    if (!open_.exchange(false)) return true;
+    bool ended = false;
+    detail::TaskCore& core = detail::make_task_core<void>(
+        [&] { ended = cancel_all_and_wait(*scheduler_, options_.shutdown_grace, deadline); },
+        std::source_location::current());
+    auto handle = detail::CoreRef::adopt(core);
+    detail::launch_in(*scheduler_, core);
+    detail::wait_for_core(core, lowlevel::kNever);
+    detail::rethrow_failure(core);
+    detail::stop_scheduler(*scheduler_);
+    return ended;
+}
+
+unsigned Runtime::workers() const noexcept { return detail::worker_count(*scheduler_); }
+
+Runtime& current_runtime() {
+    rt::Scheduler* scheduler = detail::current_scheduler();
+    if (scheduler == nullptr) throw UsageError("current_runtime: must be called in a task");
+    return *static_cast<Runtime*>(detail::options_of(*scheduler).owner);
+}
+
+// --- Runner -------------------------------------------------------------------------------------------------------
+
+Runner::Runner(const RunOptions& options)
+    : runtime_(new Runtime(options, Runtime::Entry::callers_thread)), context_(copy_context()) {}
+
+Runner::~Runner() { close(); }
+
+void Runner::require_can_run() const {
+    detail::require_no_task("run");
+    if (!runtime_->open_.load()) throw UsageError("Runner::run: the runner is closed");
+}
+
+void Runner::run_task(detail::TaskCore& core) {
+    core.stack_bytes = static_cast<std::uint32_t>(runtime_->options_.main_stack_size);
+    if (core.context == nullptr) core.context = detail::context_retain(context_.handle());
+    detail::launch_in(*runtime_->scheduler_, core);
+    detail::run_until_done(*runtime_->scheduler_, core);
+}
+
+void Runner::close() {
+    if (!runtime_->open_.load()) return;
+    auto end_leftovers = [this] {
+        cancel_all_and_wait(*runtime_->scheduler_, runtime_->options_.shutdown_grace,
+                            lowlevel::kNever);
+    };
+    detail::TaskCore& core =
+        detail::make_task_core<void>(std::move(end_leftovers), std::source_location::current());
+    auto handle = detail::CoreRef::adopt(core);
+    run_task(core);
+    detail::rethrow_failure(core);
+    runtime_->open_.store(false);
+    detail::stop_scheduler(*runtime_->scheduler_);
+    if (detail::SimulationState state; detail::simulation_state(*runtime_->scheduler_, &state))
+        detail::simulation_ended(state);
+}
+
+std::vector<AnyTask> all_tasks() {
+    rt::Scheduler* scheduler = detail::current_scheduler();
+    if (scheduler == nullptr) throw UsageError("all_tasks: must be called in a task");
+    return others_than(nullptr, *scheduler);
+}
+
+}  // namespace weft

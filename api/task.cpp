@@ -1,0 +1,175 @@
+#include <weft/context_var.hpp>
+#include <weft/detail/engine.hpp>
+#include <weft/task.hpp>
+
+#include <mutex>
+
+namespace weft {
+
+namespace detail {
+
+void warn_never_awaited(const char* name, const std::source_location& where) noexcept {
+    if (name != nullptr)
+        std::fprintf(stderr, "weft: coroutine '%s' was never awaited\n", name);
+    else
+        std::fprintf(stderr, "weft: coroutine made at %s:%u was never awaited\n", where.file_name(),
+                     where.line());
+}
+
+void throw_already_awaited() { throw UsageError("await: this coroutine has been awaited already"); }
+
+void store_failure(Core& core) noexcept {
+    core.error = std::current_exception();
+    try {
+        throw;
+    } catch (const CancelledError&) {
+        core.outcome = Outcome::cancelled;
+    } catch (...) {
+        core.outcome = Outcome::error;
+    }
+}
+
+void throw_failure(Core& core) {
+    core.error_read.store(true);
+    std::rethrow_exception(core.error);
+}
+
+namespace {
+
+std::string label(Core& core) {
+    return core.kind == CoreKind::task
+               ? "task '" + detail::name_of(static_cast<TaskCore&>(core)) + "'"
+               : "the future";
+}
+
+}  // namespace
+
+void throw_not_done(Core& core) {
+    throw InvalidStateError("result of " + label(core) + " is not set yet");
+}
+
+void throw_taken(Core& core) {
+    throw InvalidStateError("result of " + label(core) + " has been moved out");
+}
+
+void require_runtime(const char* what) {
+    if (current_scheduler() != nullptr) return;
+    check_not_forked(what);
+    throw UsageError(
+        std::string(what) +
+        ": no running runtime; call it inside weft::run, weft::Runner or weft::Runtime");
+}
+
+void check_stack_size(std::size_t bytes) {
+    constexpr std::size_t kLeast = 16 * 1024;
+    if (bytes != 0 && (bytes < kLeast || bytes > UINT32_MAX))
+        throw std::invalid_argument("a stack of " + std::to_string(bytes) +
+                                    " bytes: it needs 16 KiB to 4 GiB");
+}
+
+void apply_options(TaskCore& task, const TaskOptions& options) {
+    if (!options.name.empty()) {
+        task.extra = new TaskExtra;
+        task.extra->name = options.name;
+    }
+    check_stack_size(options.stack_size);
+    task.stack_bytes = static_cast<std::uint32_t>(options.stack_size);
+    if (options.context != nullptr) task.context = context_retain(options.context->handle());
+}
+
+void launch_with_options(TaskCore& task, const TaskOptions& options) {
+    try {
+        apply_options(task, options);
+    } catch (...) {
+        close_unlaunched(task);
+        throw;
+    }
+    if (options.eager)
+        launch_eagerly(task);
+    else
+        launch(task);
+}
+
+namespace {
+
+/// Waits in the core's list to launch the callback; owned by nobody but the list.
+struct CallbackNode : JoinNode {
+    TaskCore* callback;
+    CoreRef* slot;
+};
+
+/// It has two references, both the node's.
+void drop_unlaunched(TaskCore& callback) noexcept {
+    callback.ops->discard(callback);
+    free_task(callback);
+}
+
+void launch_callback(JoinNode& self, Core& core) noexcept {
+    auto& node = static_cast<CallbackNode&>(self);
+    if (core.word.done()) {
+        *node.slot = CoreRef::share(core);
+        submit_callback(*node.callback);
+        drop_ref(*node.callback);
+    } else {
+        drop_unlaunched(*node.callback);
+    }
+    delete &node;
+}
+
+}  // namespace
+
+void add_callback(Core& core, TaskCore& callback, CoreRef* slot) {
+    callback.is_callback = true;
+    if (callback.scheduler == nullptr && core.kind == CoreKind::task)
+        callback.scheduler = static_cast<TaskCore&>(core).scheduler;
+    if (callback.scheduler == nullptr) {
+        drop_unlaunched(callback);
+        throw UsageError("add_done_callback: no running runtime to call it in");
+    }
+    callback.context = context_snapshot(current_context());
+    auto* node = new CallbackNode;
+    node->notify = launch_callback;
+    node->callback = &callback;
+    node->slot = slot;
+    if (!add_joiner(core, *node)) launch_callback(*node, core);
+}
+
+}  // namespace detail
+
+bool AnyTask::done() const noexcept { return core_ && core_->word.done(); }
+
+bool AnyTask::cancelled() const noexcept {
+    return done() && core_->outcome == detail::Outcome::cancelled;
+}
+
+void AnyTask::throw_empty() { throw InvalidStateError("this task handle is empty"); }
+
+std::exception_ptr AnyTask::exception() const { return detail::read_exception(task()); }
+
+bool AnyTask::cancel(const std::string& message) const {
+    return detail::cancel_task(task(), message);
+}
+int AnyTask::uncancel() const { return detail::uncancel_task(task()); }
+int AnyTask::cancelling() const { return detail::cancelling(task()); }
+std::string AnyTask::get_name() const { return detail::name_of(task()); }
+
+void AnyTask::set_name(const std::string& name) const {
+    detail::TaskCore& core = task();
+    auto extra = std::make_unique<detail::TaskExtra>();
+    std::lock_guard guard(core.lock);
+    if (core.extra == nullptr) core.extra = extra.release();
+    core.extra->name = name;
+}
+
+void await(const AnyTask& task) {
+    detail::await_core(task.core_or_throw());
+    detail::rethrow_failure(*task.core());
+}
+
+AnyTask current_task() {
+    detail::TaskCore* core = detail::current_task();
+    if (core == nullptr || core->is_callback) return {};
+    return AnyTask(detail::CoreRef::share(*core));
+}
+
+}  // namespace weft

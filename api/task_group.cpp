@@ -1,0 +1,207 @@
+#include <weft/detail/engine.hpp>
+#include <weft/task_group.hpp>
+
+#include <mutex>
+
+namespace weft::detail {
+
+TaskGroupState::TaskGroupState() : parent_(*detail::current_task()) {
+    child_done = on_child_done;
+    CancelHook::cancel = on_cancel;
+}
+
+// --- children -----------------------------------------------------------------------------------------------------
+
+void TaskGroupState::adopt(TaskCore& child) {
+    std::lock_guard guard(lock_);
+    if (phase_ == Phase::finished || (phase_ == Phase::exiting && first_ == nullptr))
+        throw UsageError("TaskGroup::create_task: the group is finished");
+    if (aborting_) throw UsageError("TaskGroup::create_task: the group is shutting down");
+    child.scope = this;
+    child.scope_prev = last_;
+    child.scope_next = nullptr;
+    (last_ != nullptr ? last_->scope_next : first_) = &child;
+    last_ = &child;
+}
+
+void TaskGroupState::unlink(TaskCore& child) noexcept {
+    if (cursor_ == &child) cursor_ = child.scope_next;
+    (child.scope_prev != nullptr ? child.scope_prev->scope_next : first_) = child.scope_next;
+    (child.scope_next != nullptr ? child.scope_next->scope_prev : last_) = child.scope_prev;
+}
+
+void TaskGroupState::on_child_done(Scope& self, TaskCore& child) noexcept {
+    auto& group = static_cast<TaskGroupState&>(self);
+    if (!options_of(*child.scheduler).strict) return group.settle(child);
+    // asyncio's order to the letter: the group hears of a child's end by a callback, one turn later, so that others
+    // which are ready now run first. The child counts until then, so the group lives.
+    try {
+        TaskCore& callback = make_task_core<void>(
+            [&group, ref = CoreRef::share(child)] { group.settle(static_cast<TaskCore&>(*ref)); },
+            child.where);
+        callback.is_callback = true;
+        auto handle = CoreRef::adopt(callback);
+        launch(callback);
+    } catch (const std::bad_alloc&) {
+        group.settle(child);
+    }
+}
+
+void TaskGroupState::settle(TaskCore& child) noexcept {
+    bool interrupt = false;
+    {
+        std::lock_guard guard(lock_);
+        if (child.outcome == Outcome::error) {
+            child.error_read.store(true);
+            errors_.push_back(child.error);
+            if (!aborting_) {
+                abort_locked({});
+                interrupt = phase_ == Phase::body;
+                body_interrupted_ |= interrupt;
+            }
+        }
+    }
+    // Without the lock (lock order), and while this child still counts: else the group might be gone by then.
+    if (interrupt) cancel_task(parent_, {});
+    std::lock_guard guard(lock_);
+    unlink(child);
+    if (first_ == nullptr && waiter_.core != nullptr) lowlevel::unpark(waiter_);
+}
+
+void TaskGroupState::abort_locked(const std::string& message) noexcept {
+    aborting_ = true;
+    for (TaskCore* child = first_; child != nullptr; child = child->scope_next)
+        cancel_task(*child, message);
+}
+
+void TaskGroupState::cancel_all(const std::string& message) noexcept {
+    std::lock_guard guard(lock_);
+    abort_locked(message);
+}
+
+// A cancel from outside that meets the parent while children run inline on top of it.
+void TaskGroupState::on_cancel(CancelHook& self, const std::string& message) noexcept {
+    auto& group = static_cast<TaskGroupState&>(self);
+    std::lock_guard guard(group.lock_);
+    try {
+        group.cancelled_ = std::make_exception_ptr(CancelledError(message));
+    } catch (const std::bad_alloc&) {
+        group.cancelled_ = std::make_exception_ptr(CancelledError());
+    }
+    if (!group.aborting_) group.abort_locked(message);
+}
+
+void TaskGroupState::cancel_group() {
+    bool interrupt = false;
+    {
+        std::lock_guard guard(lock_);
+        if (phase_ == Phase::finished || cancelled_by_user_) return;
+        cancelled_by_user_ = true;
+        if (!aborting_) {
+            abort_locked({});
+            interrupt = phase_ == Phase::body;
+            body_interrupted_ |= interrupt;
+        }
+    }
+    if (interrupt) cancel_task(parent_, {});
+}
+
+// --- the end of the block -----------------------------------------------------------------------------------------
+
+// Oldest first, as they would have run. The cursor moves on by itself when the child it points to ends.
+void TaskGroupState::run_unstarted_inline() noexcept {
+    set_cancel_hook(parent_, this);
+    std::unique_lock guard(lock_);
+    cursor_ = first_;
+    while (TaskCore* child = cursor_) {
+        cursor_ = child->scope_next;
+        if (child->started.load()) continue;
+        // It has not ended, or it would be unlinked, so it holds the runtime's reference; keep it while we look.
+        add_ref(*child);
+        guard.unlock();
+        try_run_inline(*child);
+        drop_ref(*child);
+        guard.lock();
+    }
+    guard.unlock();
+    set_cancel_hook(parent_, nullptr);
+}
+
+void TaskGroupState::wait_for_children() {
+    run_unstarted_inline();
+    for (;;) {
+        {
+            std::lock_guard guard(lock_);
+            waiter_ = {};
+            if (first_ == nullptr) return;
+        }
+        auto commit = [this](Waiter self) noexcept {
+            std::lock_guard guard(lock_);
+            if (first_ == nullptr) return false;
+            waiter_ = self;
+            return true;
+        };
+        lowlevel::Woken woken = lowlevel::park({"TaskGroup", this}, commit);
+        if (woken == lowlevel::Woken::by_cancel) {
+            std::string message;
+            lowlevel::take_cancel(&message);
+            std::lock_guard guard(lock_);
+            // While it is aborting already, a cancel changes nothing now: the count tells it from our own at the end.
+            if (aborting_) continue;
+            cancelled_ = std::make_exception_ptr(CancelledError(message));
+            abort_locked(message);
+        }
+    }
+}
+
+bool TaskGroupState::finish(std::exception_ptr body_error) {
+    bool body_cancelled = false;
+    if (body_error != nullptr) {
+        try {
+            std::rethrow_exception(body_error);
+        } catch (const CancelledError&) {
+            body_cancelled = true;
+            cancelled_ = body_error;
+        } catch (...) {
+        }
+    }
+    {
+        std::lock_guard guard(lock_);
+        phase_ = Phase::exiting;
+        if (body_error != nullptr && !aborting_) abort_locked({});
+    }
+    wait_for_children();
+    // Our own cancel of the body is taken back; what is left came from outside. Not before the children are gone: the
+    // one whose failure interrupts the body counts until its cancel has landed.
+    if (body_interrupted_ && uncancel_task(parent_) == 0) cancelled_ = nullptr;
+    {
+        std::lock_guard guard(lock_);
+        phase_ = Phase::finished;
+    }
+    if (cancelled_ != nullptr && errors_.empty() && (body_error == nullptr || body_cancelled))
+        std::rethrow_exception(cancelled_);
+    if (body_error != nullptr && !body_cancelled) errors_.push_back(body_error);
+    if (errors_.empty()) return !body_cancelled;
+    // asyncio: a cancel from outside that lost against errors is due again, and its count stays as it was.
+    if (cancelling(parent_) > 0) {
+        uncancel_task(parent_);
+        cancel_task(parent_, {});
+    }
+    throw ExceptionGroup("unhandled errors in a TaskGroup", std::move(errors_));
+}
+
+void prepare_child(TaskGroupState& state, TaskCore& child, const TaskOptions& options) {
+    try {
+        apply_options(child, options);
+        state.adopt(child);
+    } catch (...) {
+        close_unlaunched(child);
+        throw;
+    }
+    if (options.eager)
+        launch_eagerly(child);
+    else
+        launch(child);
+}
+
+}  // namespace weft::detail

@@ -1,0 +1,148 @@
+// Leaving the fibers: to_thread for calls that block, to_arena for data-parallel CPU work. (Processes: process.hpp.)
+//
+// A task that blocked its worker would hold up every other task of that worker. These run the function elsewhere; the
+// task waits as it waits for anything, and gets the value or the exception.
+#pragma once
+
+#include <weft/detail/offload_call.hpp>
+#include <weft/detail/result.hpp>
+
+#include <atomic>
+#include <concepts>
+#include <memory>
+#include <stop_token>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+namespace weft {
+
+/// to_thread's first argument when a cancel shall not wait for the function.
+struct AbandonOnCancel {};
+inline constexpr AbandonOnCancel abandon_on_cancel{};
+
+namespace detail {
+
+template <class F, class... Args>
+decltype(auto) call_with_token(std::stop_token token, F&& f, Args&&... args) {
+    if constexpr (std::is_invocable_v<F, std::stop_token, Args...>)
+        return std::forward<F>(f)(std::move(token), std::forward<Args>(args)...);
+    else
+        return std::forward<F>(f)(std::forward<Args>(args)...);
+}
+
+template <class F, class... Args>
+using OffloadResult = decltype(call_with_token(std::declval<std::stop_token>(), std::declval<F>(),
+                                               std::declval<Args>()...));
+
+template <class F, class... Args>
+concept Offloadable =
+    std::is_invocable_v<F, Args...> || std::is_invocable_v<F, std::stop_token, Args...>;
+
+/// A call that waits in the caller's frame: `f` is referred to, not copied.
+template <class R, class F>
+struct LocalCall : OffloadCall {
+    F& f;
+    std::stop_source stop;
+    ResultSlot<R> result;
+    bool has_value = false;
+
+    explicit LocalCall(F& function) : f(function) {
+        run = [](OffloadCall& call) noexcept {
+            auto& self = static_cast<LocalCall&>(call);
+            try {
+                self.result.emplace_from([&]() -> R { return self.f(self.stop.get_token()); });
+                self.has_value = true;
+            } catch (...) {
+                self.error = std::current_exception();
+            }
+        };
+        ask_to_stop = [](OffloadCall& call) noexcept {
+            static_cast<LocalCall&>(call).stop.request_stop();
+        };
+    }
+    ~LocalCall() {
+        if (has_value) result.destroy();
+    }
+    R take() {
+        if (error != nullptr) std::rethrow_exception(error);
+        return static_cast<R>(result.take());
+    }
+};
+
+/// A call that may be left behind: it owns what it needs, and two sides hold it.
+template <class R, class F>
+struct SharedCall : LocalCall<R, F> {
+    F owned;
+    std::atomic<int> holders{2};
+    explicit SharedCall(F&& function) : LocalCall<R, F>(owned), owned(std::move(function)) {
+        this->release = [](OffloadCall& call) noexcept {
+            auto& self = static_cast<SharedCall&>(call);
+            if (self.holders.fetch_sub(1) == 1) delete &self;
+        };
+    }
+};
+
+struct ReleaseCall {
+    void operator()(OffloadCall* call) const noexcept { call->release(*call); }
+};
+
+}  // namespace detail
+
+/// Runs f(args...) on a thread of the runtime's pool and gives its value or throws its exception.
+///
+/// For calls that block. Waits; UsageError outside of a task. Context variables go along. Arguments are referred to,
+/// since the call is waited for. Cancelled while queued, it is taken out. Cancelled while it runs, it is asked to stop,
+/// through the std::stop_token that f takes first if it wants one, and *waited for*; then CancelledError, or what f
+/// threw. At most cores + 4 threads (32 at most); beyond that calls queue in order.
+template <class F, class... Args>
+    requires detail::Offloadable<F, Args...>
+auto to_thread(F&& f, Args&&... args) -> detail::OffloadResult<F, Args...> {
+    using R = detail::OffloadResult<F, Args...>;
+    auto bound = [&](std::stop_token token) -> R {
+        return detail::call_with_token(std::move(token), std::forward<F>(f),
+                                       std::forward<Args>(args)...);
+    };
+    detail::LocalCall<R, decltype(bound)> call(bound);
+    detail::run_on_thread(call);
+    return call.take();
+}
+
+/// The same, but a cancel ends the wait at once (asyncio's to_thread) and f runs on. So f and its arguments are moved
+/// or copied, and it must refer to nothing that the caller owns. The runtime's end waits for it.
+template <class F, class... Args>
+    requires detail::Offloadable<std::decay_t<F>, std::decay_t<Args>...>
+auto to_thread(AbandonOnCancel, F&& f, Args&&... args)
+    -> detail::OffloadResult<std::decay_t<F>, std::decay_t<Args>...> {
+    using R = detail::OffloadResult<std::decay_t<F>, std::decay_t<Args>...>;
+    auto bound = [f = std::decay_t<F>(std::forward<F>(f)),
+                  args = std::tuple<std::decay_t<Args>...>(std::forward<Args>(args)...)](
+                     std::stop_token token) mutable -> R {
+        return std::apply(
+            [&](auto&... a) -> R {
+                return detail::call_with_token(std::move(token), std::move(f), std::move(a)...);
+            },
+            args);
+    };
+    using Call = detail::SharedCall<R, decltype(bound)>;
+    std::unique_ptr<Call, detail::ReleaseCall> call(new Call(std::move(bound)));
+    detail::run_on_thread(*call);
+    return call->take();
+}
+
+/// Runs f() on the runtime's oneTBB arena: parallel algorithms inside use all of it. Gives its value or throws its
+/// exception.
+///
+/// Waits; UsageError outside of a task. Context variables go along for f itself, not for the algorithms' bodies.
+/// Cancelled, the algorithms are told to stop (their task_group_context is cancelled) and f is waited for; then
+/// CancelledError, or what f threw.
+template <std::invocable F>
+auto to_arena(F&& f) -> std::invoke_result_t<F> {
+    using R = std::invoke_result_t<F>;
+    auto bound = [&](std::stop_token) -> R { return std::forward<F>(f)(); };
+    detail::LocalCall<R, decltype(bound)> call(bound);
+    detail::run_in_arena(call);
+    return call.take();
+}
+
+}  // namespace weft

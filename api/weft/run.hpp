@@ -1,0 +1,226 @@
+// Entering weft: run, Runner, Runtime.
+#pragma once
+
+#include <weft/context_var.hpp>
+#include <weft/detail/engine.hpp>
+#include <weft/time.hpp>
+
+#include <chrono>
+#include <cstddef>
+#include <memory>
+#include <source_location>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace weft {
+
+/// What an exception handler is told.
+struct ExceptionContext {
+    std::string message;           ///< a sentence: "exception of task 'x' was never retrieved"
+    std::exception_ptr exception;  ///< may be null
+    AnyTask task;                  ///< may be empty
+};
+
+/// A callable as void(const ExceptionContext&), or nothing. Copies share it. It runs on whatever thread met the error,
+/// under no lock; it must not throw.
+class ExceptionHandler {
+public:
+    ExceptionHandler() noexcept = default;
+    template <class F>
+        requires std::is_invocable_v<F&, const ExceptionContext&>
+    ExceptionHandler(F f)
+        : object_(std::make_shared<F>(std::move(f))),
+          call_([](void* object, const ExceptionContext& context) {
+              (*static_cast<F*>(object))(context);
+          }) {}
+
+    explicit operator bool() const noexcept { return call_ != nullptr; }
+    void operator()(const ExceptionContext& context) const { call_(object_.get(), context); }
+
+private:
+    std::shared_ptr<void> object_;
+    void (*call_)(void*, const ExceptionContext&) = nullptr;
+};
+
+namespace detail {
+
+// Defaults that the environment sets: WEFT_STRICT, WEFT_DEBUG.
+bool default_strict() noexcept;
+bool default_debug() noexcept;
+void require_no_task(const char* what);
+/// Blocks a thread or waits in a task; TimeoutError at the deadline.
+void wait_for_core(Core& core, TimePoint deadline);
+
+}  // namespace detail
+
+/// How a runtime is made. What the program sets wins over the environment, which sets the defaults.
+struct RunOptions {
+    /// Threads that run tasks; 0: WEFT_WORKERS, or one for each core that the process may use (affinity mask and
+    /// cgroup quota). 1 promises that nothing else runs between two waits.
+    unsigned workers = 0;
+    /// asyncio's own order: one worker (more is std::invalid_argument), first in first out, nothing started out of
+    /// turn. (A wake-up that asyncio passes through a callback of its own, as gather's, takes one turn here, not two.)
+    bool strict = detail::default_strict();
+    bool debug = detail::default_debug();
+    /// Bytes of a task's stack: address space; memory is used as it is touched.
+    std::size_t stack_size = std::size_t{256} * 1024;
+    std::size_t main_stack_size = std::size_t{8} * 1024 * 1024;
+    /// The budget of cores that workers, arena and pools share; 0: all there are.
+    unsigned cores = 0;
+    /// Told of errors that nobody reads; the default prints a line on stderr.
+    ExceptionHandler exception_handler{};
+    /// How long a cancelled task may take to end, when all are ended, before it is cancelled again and named.
+    std::chrono::nanoseconds shutdown_grace = std::chrono::seconds(10);
+};
+
+/// The handle of work submitted from outside a runtime. result() blocks a plain thread, and waits in a task. Any
+/// thread; shared.
+template <class R>
+class ConcurrentFuture {
+public:
+    ConcurrentFuture() noexcept = default;
+    explicit ConcurrentFuture(Task<R> task) noexcept : task_(std::move(task)) {}
+
+    /// Waits for the value; throws the error.
+    decltype(auto) result() const {
+        wait(lowlevel::kNever);
+        return task_.result();
+    }
+    /// The same with a limit; TimeoutError, and the work goes on.
+    template <class Rep, class Period>
+    decltype(auto) result(std::chrono::duration<Rep, Period> limit) const {
+        wait(detail::deadline_after(detail::to_duration(limit)));
+        return task_.result();
+    }
+    bool cancel(const std::string& message = {}) const { return task_.cancel(message); }
+    bool done() const noexcept { return task_.done(); }
+    bool cancelled() const noexcept { return task_.cancelled(); }
+    std::exception_ptr exception() const { return task_.exception(); }
+
+private:
+    void wait(TimePoint deadline) const;
+    Task<R> task_;
+};
+
+class Runtime;
+class Runner;
+
+/// The runtime whose task this is. UsageError outside of one.
+Runtime& current_runtime();
+
+/// Workers in threads of their own, for programs that own main. Several may live in one process.
+class Runtime {
+public:
+    /// std::invalid_argument for options that cannot be, std::system_error where threads cannot be had.
+    explicit Runtime(const RunOptions& options = {});
+    /// As shutdown() without a deadline.
+    ~Runtime();
+    Runtime(const Runtime&) = delete;
+    Runtime& operator=(const Runtime&) = delete;
+
+    /// Starts a task from any thread (asyncio's run_coroutine_threadsafe). UsageError after shutdown.
+    template <detail::Startable A>
+    auto submit(A&& awaitable, std::source_location where = std::source_location::current()) {
+        using R = detail::StartResult<A>;
+        require_open("Runtime::submit");
+        detail::TaskCore& core = detail::make_task_core<R>(std::forward<A>(awaitable), where);
+        auto task = Task<R>(detail::CoreRef::adopt(core));
+        detail::launch_in(scheduler(), core);
+        return ConcurrentFuture<R>(std::move(task));
+    }
+    /// Calls f soon in a worker, from any thread (asyncio's call_soon_threadsafe). UsageError after shutdown.
+    template <std::invocable F>
+    void post(F&& f, std::source_location where = std::source_location::current()) {
+        require_open("Runtime::post");
+        detail::TaskCore& core = detail::make_task_core<void>(std::forward<F>(f), where);
+        core.is_callback = true;
+        detail::drop_ref(
+            core);  // no handle: the runtime's reference is the last, so that it hears of an error
+        detail::launch_in(scheduler(), core);
+    }
+    /// Cancels what runs, waits until all has ended or the deadline, stops the workers. True: all had ended; else
+    /// what remains is named on stderr. Blocks this thread; not from a task of this runtime (UsageError). Once.
+    bool shutdown(TimePoint deadline = lowlevel::kNever);
+    template <class Rep, class Period>
+    bool shutdown(std::chrono::duration<Rep, Period> limit) {
+        return shutdown(TimePoint(std::chrono::steady_clock::now()) + detail::to_duration(limit));
+    }
+
+    unsigned workers() const noexcept;
+    rt::Scheduler& scheduler() const noexcept { return *scheduler_; }
+
+private:
+    friend class Runner;
+    friend Runtime& current_runtime();
+    enum class Entry { own_threads, callers_thread };
+    Runtime(const RunOptions& options, Entry entry);
+    void require_open(const char* what) const;
+
+    RunOptions options_;
+    detail::SchedulerPtr scheduler_;
+    std::atomic<bool> open_{true};
+};
+
+/// Several runs of a main function in one runtime, on the calling thread and, with more workers, on others
+/// (asyncio.Runner). Context variables that one run sets are there in the next.
+class Runner {
+public:
+    explicit Runner(const RunOptions& options = {});
+    /// close()
+    ~Runner();
+
+    /// Runs a coroutine object or callable as a task until it is done; gives its value or throws its error.
+    /// UsageError inside a task (the coroutine is not consumed), or after close().
+    template <detail::Startable A>
+    auto run(A&& main, std::source_location where = std::source_location::current())
+        -> detail::StartResult<A> {
+        using R = detail::StartResult<A>;
+        require_can_run();
+        detail::TaskCore& core = detail::make_task_core<R>(std::forward<A>(main), where);
+        Task<R> task(detail::CoreRef::adopt(core));
+        run_task(core);
+        return detail::take_result(core, detail::result_of<R>(core));
+    }
+    /// Cancels what is left, waits for it, ends the threads. Twice is fine.
+    void close();
+    Runtime& runtime() noexcept { return *runtime_; }
+
+private:
+    void require_can_run() const;
+    void run_task(detail::TaskCore& core);
+
+    std::unique_ptr<Runtime> runtime_;
+    Context context_;
+};
+
+/// Runs main, a coroutine object or a callable, to its end and gives its value or throws its error (asyncio.run).
+///
+/// What still runs then is cancelled and waited for. The calling thread is the first worker. UsageError inside a
+/// task; std::invalid_argument for options that cannot be.
+template <detail::Startable A>
+auto run(A&& main, const RunOptions& options = {},
+         std::source_location where = std::source_location::current()) -> detail::StartResult<A> {
+    detail::require_no_task("run");
+    Runner runner(options);
+    using R = detail::StartResult<A>;
+    if constexpr (std::is_void_v<R>) {
+        runner.run(std::forward<A>(main), where);
+        runner.close();
+    } else {
+        R value = runner.run(std::forward<A>(main), where);
+        runner.close();
+        return static_cast<R&&>(value);
+    }
+}
+
+template <class R>
+void ConcurrentFuture<R>::wait(TimePoint deadline) const {
+    detail::wait_for_core(*task_.core(), deadline);
+}
+
+/// All tasks of this runtime that are not done. A snapshot; costs a walk over all of them.
+std::vector<AnyTask> all_tasks();
+
+}  // namespace weft

@@ -1,0 +1,145 @@
+// Task groups: a block whose tasks have all ended when it ends.
+#pragma once
+
+#include <weft/task.hpp>
+
+#include <source_location>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace weft {
+
+class TaskGroup;
+
+namespace detail {
+
+/// The engine room of a group: children in a list, errors in order. Lives in task_group()'s frame.
+/// Lock order: the parent task's lock, then `lock_`, then a child's.
+class TaskGroupState : public Scope, public CancelHook {
+public:
+    TaskGroupState();
+    TaskGroupState(const TaskGroupState&) = delete;
+    TaskGroupState& operator=(const TaskGroupState&) = delete;
+    ~TaskGroupState() = default;
+
+    /// Before the child is launched. UsageError where the group takes no more.
+    void adopt(TaskCore& child);
+    void cancel_all(const std::string& message) noexcept;
+    /// The block has ended, with this error (or null): waits for the children and throws what the group throws.
+    /// True: the block's value stands; false: it was cut short by TaskGroup::cancel().
+    bool finish(std::exception_ptr body_error);
+    void cancel_group();
+
+private:
+    enum class Phase : std::uint8_t { body, exiting, finished };
+
+    static void on_child_done(Scope& self, TaskCore& child) noexcept;
+    void settle(TaskCore& child) noexcept;
+    static void on_cancel(CancelHook& self, const std::string& message) noexcept;
+    void abort_locked(const std::string& message) noexcept;
+    void wait_for_children();
+    void run_unstarted_inline() noexcept;
+    TaskCore* next_unstarted(TaskCore* after) noexcept;
+    void unlink(TaskCore& child) noexcept;
+    void interrupt_body();
+
+    TaskCore& parent_;
+    SpinLock lock_;
+    TaskCore* first_ = nullptr;
+    TaskCore* last_ = nullptr;
+    TaskCore* cursor_ = nullptr;  // where run_unstarted_inline() is
+    std::vector<std::exception_ptr> errors_;
+    std::exception_ptr cancelled_;  // the CancelledError to go on with
+    Waiter waiter_;
+    Phase phase_ = Phase::body;
+    bool aborting_ = false;
+    bool cancelled_by_user_ = false;  // TaskGroup::cancel()
+    bool body_interrupted_ = false;   // the parent was cancelled by us, and the count must go back
+};
+
+/// Options, adoption, launch; a child that is not adopted is closed, unrun.
+void prepare_child(TaskGroupState& state, TaskCore& child, const TaskOptions& options);
+
+/// A value that outlives the try block it was made in.
+template <class R>
+struct SlotGuard {
+    ResultSlot<R>& slot;
+    bool filled = false;
+    template <class F>
+    void fill(F&& f) {
+        slot.emplace_from(std::forward<F>(f));
+        filled = true;
+    }
+    ~SlotGuard() {
+        if (filled) slot.destroy();
+    }
+};
+
+}  // namespace detail
+
+/// Starts tasks that end before its block does. Only inside task_group().
+class TaskGroup {
+public:
+    /// Starts a task of the group, as weft::create_task does. Any task of this runtime may call it, children too,
+    /// until the group is done. UsageError when it is done or shutting down.
+    template <detail::Startable A>
+    auto create_task(A&& awaitable, std::source_location where = std::source_location::current()) {
+        return create_task(std::forward<A>(awaitable), TaskOptions{}, where);
+    }
+    template <detail::Startable A>
+    auto create_task(A&& awaitable, const TaskOptions& options,
+                     std::source_location where = std::source_location::current()) {
+        using R = detail::StartResult<A>;
+        detail::require_runtime("TaskGroup::create_task");
+        detail::TaskCore& core = detail::make_task_core<R>(std::forward<A>(awaitable), where);
+        auto task = Task<R>(detail::CoreRef::adopt(core));
+        detail::prepare_child(state_, core, options);
+        return task;
+    }
+
+    /// Cancels all children and the block; the group then ends without an error of its own.
+    void cancel() { state_.cancel_group(); }
+
+private:
+    template <class F>
+    friend auto task_group(F&& block) -> std::invoke_result_t<F, TaskGroup&>;
+    detail::TaskGroupState state_;
+};
+
+/// Runs block(tg), then waits for all tasks that it, or they, created in tg. Gives what the block gives.
+///
+/// The first failure of a child cancels the others and the block; so does an error of the block. Failures come as one
+/// ExceptionGroup when all have ended; cancelled children are no failures. Cancelled from outside, it cancels the
+/// children, waits for them and throws CancelledError, unless some failed. What children capture by reference from
+/// around the block is safe: none outlives it. UsageError outside of a task.
+template <class F>
+auto task_group(F&& block) -> std::invoke_result_t<F, TaskGroup&> {
+    using R = std::invoke_result_t<F, TaskGroup&>;
+    lowlevel::require_task("task_group");
+    TaskGroup group;
+    if constexpr (std::is_void_v<R>) {
+        std::exception_ptr error;
+        try {
+            std::forward<F>(block)(group);
+        } catch (...) {
+            error = std::current_exception();
+        }
+        group.state_.finish(std::move(error));
+    } else {
+        detail::ResultSlot<R> value;
+        detail::SlotGuard<R> guard{value};
+        std::exception_ptr error;
+        try {
+            guard.fill([&]() -> R { return std::forward<F>(block)(group); });
+        } catch (...) {
+            error = std::current_exception();
+        }
+        if (!group.state_.finish(std::move(error)) || !guard.filled)
+            throw CancelledError("the task group was cancelled before its block gave a value");
+        return value.take();
+    }
+}
+
+}  // namespace weft

@@ -1,0 +1,69 @@
+// The list of models, in the order of the tables; see models.hpp.
+#include "models.hpp"
+
+#include <algorithm>
+
+namespace weft_compare {
+
+std::string_view name_of(Family family) {
+    switch (family) {
+        case Family::weft:
+            return "weft";
+        case Family::classic:
+            return "classic";
+        case Family::python:
+            return "python";
+    }
+    return {};
+}
+
+const std::vector<Model>& models() {
+    static const std::vector<Model> all{
+        {"sequential", "sequential", Family::classic, "one task after the other", &run_sequential,
+         false},
+        {"asyncio", "asyncio", Family::weft, "weft fibers on one worker", &run_asyncio, false},
+        {"asyncio-all", "asyncio, all cores", Family::weft, "weft fibers on every worker",
+         &run_asyncio_all, false},
+        {"to_thread", "asyncio + to_thread", Family::weft,
+         "one worker; blocking and CPU work in weft::to_thread", &run_to_thread, false},
+        {"to_arena", "asyncio + to_arena", Family::weft,
+         "one worker; blocking and CPU work in weft::to_arena (oneTBB)", &run_to_arena, false},
+        {"to_process", "asyncio + to_process", Family::weft,
+         "one worker; blocking and CPU work in a weft::ProcessPool", &run_to_process, true},
+        {"thread-per-task", "a thread per task", Family::classic, "std::thread for each task",
+         &run_thread_per_task, false},
+        {"thread-pool", "a thread pool", Family::classic, "a queue and a fixed number of threads",
+         &run_thread_pool, false},
+        {"processes", "processes", Family::classic, "a process per core, fed through pipes",
+         &run_processes, true},
+        {"py-asyncio", "CPython asyncio", Family::python, "python3's asyncio, one loop", nullptr,
+         false},
+        {"py-threading", "CPython threading", Family::python,
+         "python3's ThreadPoolExecutor, as many threads as the pool", nullptr, false},
+        {"py-multiprocessing", "CPython multiprocessing", Family::python,
+         "python3's multiprocessing.Pool, a process per core", nullptr, true},
+    };
+    return all;
+}
+
+const Model* find_model(std::string_view key) {
+    const auto found = std::find_if(models().begin(), models().end(),
+                                    [&](const Model& model) { return model.key == key; });
+    return found == models().end() ? nullptr : &*found;
+}
+
+std::optional<std::size_t> wait_limit(const Model& model, const Plan& plan) {
+    const std::string_view key = model.key;
+    const bool waits_in_loop = plan.workload == Workload::mixed;
+    if (key == "sequential") return 1;
+    if (key == "thread-pool" || key == "py-threading") return plan.pool;
+    // asyncio's default executor, and weft's: its documented number of threads.
+    if (key == "to_thread" && !waits_in_loop) return std::min(32u, plan.workers + 4);
+    if (key == "processes" || key == "py-multiprocessing") return plan.workers;
+    // In mixed, the offloading models wait in the event loop; in wait, what they offload is the
+    // wait.
+    if ((key == "to_arena" || key == "to_process") && !waits_in_loop) return plan.workers;
+    return std::nullopt;
+}
+
+}  // namespace weft_compare

@@ -1,0 +1,113 @@
+// asyncio that keeps its loop free: what blocks or computes leaves the fibers, one call for each of the three ways.
+//
+// The loop has one worker, as asyncio has; waiting stays in it where the workload mixes both. In Workload::wait the
+// wait itself is what is offloaded, standing for a blocking call that has no asynchronous form.
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include <tbb/parallel_for.h>
+
+#include "event_loop.hpp"
+
+namespace weft_compare {
+namespace {
+
+using PackedWords = std::vector<std::pair<std::string, std::uint64_t>>;
+
+// The functions below run in another process: they take and give values.
+
+TaskResult wait_there(std::int64_t wait_ns, std::uint64_t task) {
+    std::this_thread::sleep_for(std::chrono::nanoseconds(wait_ns));
+    return wait_result(task);
+}
+
+std::optional<PackedWords> count_there(const std::string& path) {
+    FileWords counted;
+    if (!count_file(path, counted).readable) return std::nullopt;
+    PackedWords packed;
+    packed.reserve(counted.entries().size());
+    for (const auto& [word, count] : counted.entries()) packed.emplace_back(word.text, count);
+    return packed;
+}
+
+TaskResult hash_there(const std::string& path, std::uint64_t hash_bytes) {
+    return hash_file(path, hash_bytes);
+}
+
+// Here again: what calls them there.
+
+TaskResult count_in_process(Run& run, weft::ProcessPool& pool, std::size_t task) {
+    const auto words = pool.run<&count_there>(run.plan.path_of(task));
+    if (!words) return {0, false};
+    // No lock: one worker, and no wait in this loop.
+    for (const auto& [word, count] : *words) run.words.add(Word(word), count);
+    return {};
+}
+
+TaskResult hash_in_process(const Plan& plan, weft::ProcessPool& pool, std::size_t task) {
+    return pool.run<&hash_there>(plan.path_of(task), plan.hash_bytes);
+}
+
+TaskResult process_task(Run& run, weft::ProcessPool& pool, std::size_t task) {
+    const Plan& plan = run.plan;
+    switch (plan.workload) {
+        case Workload::wait:
+            return pool.run<&wait_there>(std::int64_t{wait_of(plan).count()}, std::uint64_t{task});
+        case Workload::shared:
+            return count_in_process(run, pool, task);
+        case Workload::cpu:
+            return hash_in_process(plan, pool, task);
+        case Workload::mixed:
+            return wait_compute_wait(plan, [&] { return hash_in_process(plan, pool, task); });
+    }
+    return {};
+}
+
+}  // namespace
+
+void run_to_thread(Run& run) {
+    const auto in_thread = [&](std::size_t task) {
+        if (run.plan.workload == Workload::mixed) {
+            return wait_compute_wait(run.plan, [&] {
+                return weft::to_thread([&] { return hash_file(run.plan, task); });
+            });
+        }
+        return weft::to_thread(
+            [&] { return blocking_task(run.plan, task, run.words, run.words_locks); });
+    };
+    run_event_loop(run, 1, [&] { run_each(run, in_thread); });
+}
+
+// The arena is for data-parallel work: one call for all tasks, where they are there together.
+void run_to_arena(Run& run) {
+    const auto all_at_once = [&] {
+        weft::to_arena([&] {
+            tbb::parallel_for(std::size_t{0}, run.plan.tasks, [&](std::size_t task) {
+                run.results[task] = blocking_task(run.plan, task, run.words, run.words_locks);
+            });
+        });
+    };
+    const auto one_request = [&](std::size_t task) {
+        return wait_compute_wait(
+            run.plan, [&] { return weft::to_arena([&] { return hash_file(run.plan, task); }); });
+    };
+    run_event_loop(run, 1, [&] {
+        if (run.plan.workload == Workload::mixed) {
+            run_each(run, one_request);
+        } else {
+            all_at_once();
+        }
+    });
+}
+
+void run_to_process(Run& run) {
+    run_event_loop(run, 1, [&] {
+        weft::ProcessPool pool{{.workers = run.plan.workers}};
+        run_each(run, [&](std::size_t task) { return process_task(run, pool, task); });
+        run.stopwatch.stop();
+    });
+}
+
+}  // namespace weft_compare

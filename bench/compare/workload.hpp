@@ -1,0 +1,47 @@
+// The work itself, free of any model: what one task of each workload computes.
+//
+// Every model calls these functions and differs only in where and when it calls them. Each task gives a number that
+// depends on all it did; the numbers of a run are added up (a sum does not mind the order) and compared between
+// models. python/rows.py computes the same numbers and must be changed together with this room.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+#include <string>
+#include <system_error>
+#include <vector>
+
+#include "plan.hpp"
+#include "words.hpp"
+
+namespace weft_compare {
+
+// What a task hands back. Trivially copyable: it crosses pipes between processes as it is.
+struct TaskResult {
+    std::uint64_t value = 0;
+    bool readable = true;
+};
+
+// Replaces content; on an error content is unspecified.
+std::error_code read_file(const std::string& path, Bytes& content);
+
+std::chrono::nanoseconds wait_of(const Plan& plan);
+TaskResult wait_result(std::size_t task);  // proves that task's wait was really made
+TaskResult hash_file(const std::string& path, std::uint64_t hash_bytes);
+TaskResult hash_file(const Plan& plan, std::size_t task);
+
+// How many bytes one core hashes in a second, measured now.
+double hash_rate();
+
+// Reads one file and counts its words apart; then straight into the table, for whoever is alone there.
+TaskResult count_file(const std::string& path, FileWords& words);
+TaskResult count_file(const std::string& path, SharedWords& words);
+
+using WordLocks = std::array<std::mutex, kWordShards>;
+
+// One task as plain blocking code: what a thread, a pool or a sequential program runs.
+TaskResult blocking_task(const Plan& plan, std::size_t task, SharedWords& words, WordLocks& locks);
+
+}  // namespace weft_compare

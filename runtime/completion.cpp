@@ -1,0 +1,187 @@
+#include "completion.hpp"
+
+#include <weft/detail/basic_errors.hpp>
+#include <weft/detail/context_map.hpp>
+
+#include <cstdio>
+#include <cstdlib>
+#include <mutex>
+#include <new>
+#include <typeinfo>
+
+#include <cxxabi.h>
+
+#include "check.hpp"
+#include "scheduler.hpp"
+
+namespace weft::rt {
+
+using detail::Core;
+using detail::CoreKind;
+using detail::JoinNode;
+using detail::Outcome;
+
+namespace {
+
+void link_last(Core& core, JoinNode& node) noexcept {
+    node.prev = core.last_joiner;
+    node.next = nullptr;
+    (node.prev != nullptr ? node.prev->next : core.first_joiner) = &node;
+    core.last_joiner = &node;
+    node.linked = true;
+}
+
+void unlink(Core& core, JoinNode& node) noexcept {
+    (node.prev != nullptr ? node.prev->next : core.first_joiner) = node.next;
+    (node.next != nullptr ? node.next->prev : core.last_joiner) = node.prev;
+    node.linked = false;
+}
+
+void notify_joiners(Core& core) noexcept {
+    // One node for each hold of the lock: a waiter that is cancelled meanwhile unlinks itself in between.
+    for (;;) {
+        std::lock_guard guard(core.lock);
+        JoinNode* node = core.first_joiner;
+        if (node == nullptr) return;
+        unlink(core, *node);
+        node->notify(*node, core);
+    }
+}
+
+void report_unread(Core& core) noexcept {
+    if (core.outcome == Outcome::error && !core.error_read.load()) {
+        auto* task = core.kind == CoreKind::task ? static_cast<TaskCore*>(&core) : nullptr;
+        detail::report_error(task != nullptr
+                                 ? "exception of task '" + name_of(*task) + "' was never retrieved"
+                                 : "exception of a future was never retrieved",
+                             core.error, task);
+    }
+}
+
+void end_unrun(TaskCore& task, Outcome outcome, std::exception_ptr error) noexcept {
+    task.ops->discard(task);
+    task.error = std::move(error);
+    task.outcome = outcome;
+}
+
+}  // namespace
+
+void finish_watched_task(TaskCore& task) noexcept {
+    if (task.context != nullptr) {
+        detail::context_release(task.context);
+        task.context = nullptr;
+    }
+    detail::Scope* scope = task.scope;
+    if (task.word.finish()) notify_joiners(task);
+    if (scope != nullptr) scope->child_done(*scope, task);
+    detail::drop_ref(task);
+}
+
+bool take_cancel_of(TaskCore& task, std::string* message) noexcept {
+    std::lock_guard guard(task.lock);
+    if (!task.word.take_cancel()) return false;
+    if (message != nullptr && task.extra != nullptr) message->swap(task.extra->cancel_message);
+    return true;
+}
+
+void cancel_unstarted(TaskCore& task) noexcept {
+    std::string message;
+    take_cancel_of(task, &message);
+    end_unrun(task, Outcome::cancelled, std::make_exception_ptr(CancelledError(message)));
+}
+
+void cancel_returned(TaskCore& task) noexcept { cancel_unstarted(task); }
+
+void fail_unstarted(TaskCore& task, std::exception_ptr error) noexcept {
+    end_unrun(task, Outcome::error, std::move(error));
+    finish_task(task);
+}
+
+void release_unrun(TaskCore& task) noexcept {
+    if (task.started)
+        return;  // a parked fiber that outlived its runtime: its frames cannot be unwound
+    end_unrun(task, Outcome::cancelled,
+              std::make_exception_ptr(CancelledError("the runtime was shut down")));
+    finish_task(task);
+}
+
+std::string describe(const std::exception_ptr& error) {
+    if (error == nullptr) return "no exception";
+    auto demangled = [](const std::type_info& type) {
+        int status = 0;
+        char* name = abi::__cxa_demangle(type.name(), nullptr, nullptr, &status);
+        std::string text = status == 0 ? name : type.name();
+        std::free(name);
+        return text;
+    };
+    try {
+        std::rethrow_exception(error);
+    } catch (const std::exception& e) {
+        return demangled(typeid(e)) + ": " + e.what();
+    } catch (const CancelledError& e) {
+        return "weft::CancelledError" + (e.message().empty() ? "" : ": " + e.message());
+    } catch (...) {
+        const std::type_info* type = abi::__cxa_current_exception_type();
+        return type != nullptr ? demangled(*type) : "an unknown exception";
+    }
+}
+
+}  // namespace weft::rt
+
+namespace weft::detail {
+
+std::string name_of(TaskCore& task) {
+    std::lock_guard guard(task.lock);
+    if (task.extra != nullptr && !task.extra->name.empty()) return task.extra->name;
+    // asyncio numbers tasks when they are made; a counter that all workers share would cost each spawn a cache miss,
+    // so a task gets its number when somebody asks for its name.
+    static std::atomic<std::uint32_t> last_number{0};
+    if (task.number == 0) task.number = last_number.fetch_add(1) + 1;
+    return "Task-" + std::to_string(task.number);
+}
+
+void report_error(const std::string& context, std::exception_ptr error, TaskCore* task) noexcept {
+    rt::Worker* worker = rt::current_worker();
+    rt::Scheduler* scheduler = worker != nullptr ? &worker->scheduler
+                               : task != nullptr ? task->scheduler
+                                                 : nullptr;
+    if (scheduler != nullptr && rt::report_to_sink(*scheduler, context, error, task)) return;
+    std::string line = "weft: " + context + ": " + rt::describe(error);
+    if (task != nullptr && task->where.line() != 0)
+        line += std::string(" (created at ") + task->where.file_name() + ":" +
+                std::to_string(task->where.line()) + ")";
+    rt::complain(line.c_str());
+}
+
+bool add_joiner(Core& core, JoinNode& node) noexcept {
+    std::lock_guard guard(core.lock);
+    if (!core.word.announce_joiner()) return false;
+    rt::link_last(core, node);
+    return true;
+}
+
+bool remove_joiner(Core& core, JoinNode& node) noexcept {
+    std::lock_guard guard(core.lock);
+    if (!node.linked) return false;
+    rt::unlink(core, node);
+    return true;
+}
+
+void complete(Core& core) noexcept {
+    if (core.word.finish()) rt::notify_joiners(core);
+}
+
+void destroy_core(Core& core) noexcept {
+    if (core.outcome == Outcome::error) [[unlikely]]
+        rt::report_unread(core);
+    // Only callbacks can be left in the list, of a future that was never set: whoever waits holds a handle.
+    while (JoinNode* node = core.first_joiner) {
+        rt::unlink(core, *node);
+        node->notify(*node, core);
+    }
+    bool is_task = core.kind == CoreKind::task;
+    if (core.ops->destroy != nullptr) core.ops->destroy(core);
+    if (is_task) free_task(static_cast<TaskCore&>(core));
+}
+
+}  // namespace weft::detail

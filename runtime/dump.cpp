@@ -1,0 +1,36 @@
+#include "dump.hpp"
+
+#include "completion.hpp"
+#include "scheduler.hpp"
+#include "task_pool.hpp"
+
+namespace weft::rt {
+
+std::vector<detail::TaskCore*> all_tasks(const Scheduler& scheduler) {
+    std::vector<detail::TaskCore*> tasks;
+    std::vector<detail::TaskCore*> others;
+    TaskPool::instance().for_each([&](detail::TaskCore& block) {
+        if (!block.word.try_add_ref()) return;
+        bool ours = block.scheduler == &scheduler && !block.is_callback;
+        // The reference must not be the last one to be dropped under the pool's lock: destroying gives a block back.
+        (ours ? tasks : others).push_back(&block);
+    });
+    for (detail::TaskCore* task : others) detail::drop_ref(*task);
+    return tasks;
+}
+
+void dump_tasks(const Scheduler& scheduler, std::FILE* out) noexcept {
+    for (detail::TaskCore* task : all_tasks(scheduler)) {
+        const char* what = task->waits_for;
+        std::fprintf(out, "  task '%s' (created at %s:%u): %s", name_of(*task).c_str(),
+                     task->where.file_name(), task->where.line(),
+                     !task->started    ? "not started"
+                     : what == nullptr ? "running"
+                                       : "waits for ");
+        if (task->started && what != nullptr) std::fprintf(out, "%s of %p", what, task->waits_on);
+        std::fprintf(out, "\n");
+        detail::drop_ref(*task);
+    }
+}
+
+}  // namespace weft::rt

@@ -1,0 +1,51 @@
+// The engine's face to the interface: weft/detail/engine.hpp.
+#include <weft/detail/basic_errors.hpp>
+#include <weft/detail/engine.hpp>
+
+#include "completion.hpp"
+#include "dump.hpp"
+#include "scheduler.hpp"
+#include "sys.hpp"
+
+namespace weft::detail {
+
+void SchedulerDeleter::operator()(rt::Scheduler* scheduler) const noexcept { delete scheduler; }
+
+SchedulerPtr make_scheduler(const EngineOptions& options, FirstWorker first) {
+    SchedulerPtr scheduler(new rt::Scheduler(options));
+    scheduler->start(first == FirstWorker::own_thread ? 0 : 1);
+    return scheduler;
+}
+
+void run_until_done(rt::Scheduler& scheduler, TaskCore& task) { scheduler.run_until_done(task); }
+void stop_scheduler(rt::Scheduler& scheduler) noexcept { scheduler.stop(); }
+
+unsigned worker_count(const rt::Scheduler& scheduler) noexcept {
+    return scheduler.options().workers;
+}
+const EngineOptions& options_of(const rt::Scheduler& scheduler) noexcept {
+    return scheduler.options();
+}
+
+bool simulation_state(const rt::Scheduler& scheduler, SimulationState* state) noexcept {
+    const rt::Simulation* simulation = scheduler.simulation();
+    if (simulation == nullptr) return false;
+    *state = {simulation->seed(), simulation->now() - simulation->started(),
+              simulation->schedule_hash()};
+    return true;
+}
+
+std::vector<TaskCore*> all_tasks(const rt::Scheduler& scheduler) {
+    return rt::all_tasks(scheduler);
+}
+void close_unlaunched(TaskCore& task) noexcept {
+    task.ops->discard(task);
+    task.outcome = Outcome::cancelled;
+    task.error = std::make_exception_ptr(CancelledError());
+    task.scope = nullptr;
+    rt::finish_task(task);
+}
+
+unsigned available_cores() noexcept { return rt::sys::available_cores(); }
+
+}  // namespace weft::detail

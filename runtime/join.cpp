@@ -1,0 +1,78 @@
+// Waiting for tasks and futures.
+#include <weft/detail/basic_errors.hpp>
+
+#include <mutex>
+
+#include "completion.hpp"
+#include "worker.hpp"
+
+namespace weft::detail {
+
+namespace {
+
+struct WaiterNode : JoinNode {
+    Waiter waiter;
+};
+
+void wake_waiter(JoinNode& self, Core&) noexcept {
+    lowlevel::unpark(static_cast<WaiterNode&>(self).waiter);
+}
+
+}  // namespace
+
+lowlevel::Woken join_core(Core& core, TimePoint deadline, lowlevel::Interrupt interrupt,
+                          lowlevel::WaitReason reason) noexcept {
+    WaiterNode node;
+    node.notify = wake_waiter;
+    auto commit = [&](Waiter self) noexcept {
+        node.waiter = self;
+        return add_joiner(core, node);
+    };
+    lowlevel::Woken woken = lowlevel::park(reason, commit, deadline, interrupt);
+    if (woken != lowlevel::Woken::by_unpark) remove_joiner(core, node);
+    return woken;
+}
+
+bool try_run_inline(TaskCore& task) noexcept { return rt::current_worker()->try_run_inline(task); }
+
+namespace {
+
+// Not inlined: their frames would be paid by every await.
+[[gnu::noinline]] void await_parked(TaskCore& self, Core& core) {
+    if (&core == &self)
+        throw UsageError("await: task '" + detail::name_of(self) + "' cannot await itself");
+    std::string message;
+    while (!core.word.done()) {
+        if (join_core(core, lowlevel::kNever, lowlevel::Interrupt::by_cancel, {"await", &core}) !=
+            lowlevel::Woken::by_cancel)
+            continue;
+        // asyncio: what is awaited is cancelled too, and its end is waited for; if it has just ended by itself, the
+        // cancel is the waiter's alone.
+        if (core.word.done()) lowlevel::throw_cancelled();
+        rt::take_cancel_of(self, &message);
+        if (!cancel_core(core, message)) throw CancelledError(message);
+    }
+}
+
+/// asyncio: a cancel that is due when a task begins to await goes to what it awaits.
+[[gnu::noinline]] void pass_pending_cancel(TaskCore& self, Core& core) {
+    if (self.shield_depth != 0 || rt::current_worker()->exceptions->uncaught != 0) return;
+    std::string message;
+    if (rt::take_cancel_of(self, &message)) cancel_core(core, message);
+}
+
+}  // namespace
+
+void await_core(Core& core) {
+    rt::Worker* worker = rt::current_worker();
+    if (worker == nullptr || worker->current == nullptr) [[unlikely]]
+        return lowlevel::require_task("await");
+    if (core.word.done()) return;
+    TaskCore& self = *worker->current;
+    if (self.word.cancel_pending()) [[unlikely]]
+        pass_pending_cancel(self, core);
+    if (core.kind == CoreKind::task && worker->try_run_inline(static_cast<TaskCore&>(core))) return;
+    await_parked(self, core);
+}
+
+}  // namespace weft::detail

@@ -1,0 +1,119 @@
+// The birth of a task: a block from the pool, a context, a place in a queue. And who runs now.
+#include <weft/detail/basic_errors.hpp>
+#include <weft/detail/context_map.hpp>
+
+#include <mutex>
+
+#include "completion.hpp"
+#include "fork_guard.hpp"
+#include "scheduler.hpp"
+#include "task_pool.hpp"
+
+namespace weft::detail {
+
+void spin_lock_contended(std::atomic<bool>& held) noexcept {
+    for (int spins = 0;;) {
+        // order [spin.1]: relaxed to look, acquire to take; as in SpinLock::lock.
+        while (held.load(std::memory_order_relaxed)) {
+            cpu_relax();
+            if (++spins % 128 == 0) std::this_thread::yield();
+        }
+        if (!held.exchange(true, std::memory_order_acquire)) return;
+    }
+}
+
+namespace {
+
+[[noreturn]] void throw_no_runtime(const char* what) {
+    detail::check_not_forked(what);
+    throw UsageError(
+        std::string(what) +
+        ": no running runtime; call it inside weft::run, weft::Runner or weft::Runtime");
+}
+
+// Not inlined: few tasks have any of them.
+[[gnu::noinline]] void clear_rare_fields(TaskCore& task) noexcept {
+    task.error = nullptr;
+    delete task.extra;
+    task.extra = nullptr;
+    context_release(task.context);
+    task.context = nullptr;
+}
+
+}  // namespace
+
+TaskCore* allocate_task(std::size_t size_class, const CoreOps* ops, std::source_location where,
+                        const char* what) {
+    rt::Worker* worker = rt::current_worker();
+    if (worker == nullptr && what != nullptr) throw_no_runtime(what);
+    TaskCore* task = worker != nullptr ? worker->cache.take(size_class)
+                                       : rt::TaskPool::instance().take(size_class);
+    task->ops = ops;
+    task->where = where;
+    task->scheduler = worker != nullptr ? &worker->scheduler : nullptr;
+    task->word.reset(2);
+    return task;
+}
+
+void free_task(TaskCore& task) noexcept {
+    if (task.error != nullptr || task.extra != nullptr || task.context != nullptr) [[unlikely]]
+        clear_rare_fields(task);
+    task.outcome = Outcome::none;
+    // order [task.1]: relaxed - nobody holds the block.
+    task.error_read.store(false, std::memory_order_relaxed);
+    task.taken.store(false, std::memory_order_relaxed);
+    task.started.store(false, std::memory_order_relaxed);
+    task.is_callback = false;
+    task.stack = nullptr;
+    task.below = nullptr;
+    task.scope = nullptr;
+    task.stack_bytes = 0;
+    task.number = 0;
+    task.cancelling = 0;
+    task.shield_depth = 0;
+    task.word.reset(0);
+    if (rt::Worker* worker = rt::current_worker())
+        worker->cache.give(&task);
+    else
+        rt::TaskPool::instance().give(&task);
+}
+
+void launch(TaskCore& task) noexcept {
+    rt::Worker* worker = rt::current_worker();
+    task.scheduler = &worker->scheduler;
+    TaskCore* creator = worker->current;
+    if (task.context == nullptr && creator != nullptr && creator->context != nullptr)
+        task.context = context_snapshot(creator->context);
+    worker->push_new(task);
+}
+
+void launch_in(rt::Scheduler& scheduler, TaskCore& task) noexcept {
+    rt::Worker* worker = rt::current_worker();
+    if (worker != nullptr && &worker->scheduler == &scheduler) return launch(task);
+    if (task.context == nullptr) task.context = context_snapshot(current_context());
+    task.scheduler = &scheduler;
+    scheduler.inject(task);
+}
+
+void launch_eagerly(TaskCore& task) noexcept {
+    rt::Worker* worker = rt::current_worker();
+    if (worker->current == nullptr) return launch(task);
+    task.scheduler = &worker->scheduler;
+    if (task.context == nullptr) task.context = context_snapshot(worker->current->context);
+    worker->run_eagerly(task);
+}
+
+void submit_callback(TaskCore& callback) noexcept { launch_in(*callback.scheduler, callback); }
+
+TaskCore* current_task() noexcept {
+    rt::Worker* worker = rt::current_worker();
+    if (worker == nullptr || worker->current == nullptr) return nullptr;
+    return worker->current;
+}
+
+rt::Scheduler* current_scheduler() noexcept {
+    rt::Worker* worker = rt::current_worker();
+    return worker != nullptr ? &worker->scheduler : nullptr;
+}
+
+}  // namespace weft::detail

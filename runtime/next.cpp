@@ -1,0 +1,247 @@
+// What a worker runs next: its own queue, a look around, a search among the others, sleep.
+#include <algorithm>
+
+#include "scheduler.hpp"
+#include "stack.hpp"
+#include "worker.hpp"
+
+#ifndef WEFT_FORCE_MIGRATE
+#define WEFT_FORCE_MIGRATE 0
+#endif
+
+namespace weft::rt {
+
+namespace {
+
+// Rounds over all victims before a searcher sleeps. A wake costs 20 us until it runs, so looking for about as long
+// is what a sleep that ends at once would have cost (Karlin et al., competitive spinning).
+constexpr int kSearchRounds = 64;
+constexpr int kRelaxPerRound = 16;
+// A thief brings some of the victim's queue home at once, but no more than this: the victim may be about to run it.
+constexpr std::size_t kMostStolen = 32;
+// While others are busy, one sleeper looks up this often: for a task that was woken onto the queue of a worker which
+// then computes for long (waking a worker for each such task would cost a wake per hand-over), and for its timers.
+constexpr Duration kSentinel = std::chrono::milliseconds(10);
+
+void drop_dead(TaskCore* dead) noexcept { detail::drop_ref(*dead); }
+
+}  // namespace
+
+// --- publishing ---------------------------------------------------------------------------------------------------
+
+void Worker::enqueue(TaskCore& task) noexcept {
+    try {
+        deque_.push(&task);
+    } catch (const std::bad_alloc&) {
+        scheduler.injected().push(task);
+    }
+}
+
+void Worker::push_new(TaskCore& task) noexcept {
+    enqueue(task);
+    if (!solo_) scheduler.work_published();
+}
+
+void Worker::push_woken(TaskCore& task) noexcept {
+    if (WEFT_FORCE_MIGRATE != 0 && !solo_ && scheduler.simulation() == nullptr) {
+        // So that what must not cross a switch is found at once, a fiber never goes on where it was woken.
+        auto& next = *scheduler.workers()[(id + 1) % scheduler.workers().size()];
+        next.mailbox_.push(task);
+        scheduler.wake(next.id);
+        return;
+    }
+    bool alone = deque_.size() == 0;
+    enqueue(task);
+    // The first one is this worker's own next: waking another for it would tear a pair of tasks apart.
+    if (!alone && !solo_) scheduler.work_published();
+}
+
+// --- the own queue ------------------------------------------------------------------------------------------------
+
+// A thousand tasks that take turns do not fit the first-level cache: their words, stacks and frames would each miss in
+// turn. Six steps ahead the task, four ahead its stack's record, two ahead the frames it left (measured: 56 ns a yield
+// without, 24 with; nearer or farther is slower).
+void Worker::prefetch_next() noexcept {
+#if !WEFT_TSAN  // other threads may be changing what these hints look at
+    TaskCore* far = deque_.peek(6);
+    if (far == nullptr) return;
+    __builtin_prefetch(far, 1);
+    // Thieves may have emptied the queue since: each look stands for itself.
+    TaskCore* nearer = deque_.peek(4);
+    if (nearer != nullptr && nearer->stack != nullptr) __builtin_prefetch(nearer->stack, 1);
+    TaskCore* nearest = deque_.peek(2);
+    Stack* record = nearest != nullptr ? nearest->stack : nullptr;
+    if (record == nullptr) return;
+    auto* frames = static_cast<std::byte*>(record->context);
+    __builtin_prefetch(frames, 1);
+    __builtin_prefetch(frames + 64, 1);
+    __builtin_prefetch(frames + 128, 1);
+#endif
+}
+
+TaskCore* Worker::pop_own() noexcept {
+    if (front_ != nullptr) {
+        TaskCore* task = front_;
+        front_ = task->next;
+        return task;
+    }
+    prefetch_next();
+    return deque_.pop_oldest(drop_dead);
+}
+
+TaskCore* Worker::next_local() noexcept {
+    if (timer_started_) announce_timer();
+    if (strict_) {
+        if (front_ == nullptr && batch_ == 0) {
+            look_around();
+            batch_ = deque_.size();
+        }
+        if (front_ == nullptr && batch_ > 0) --batch_;
+        return pop_own();
+    }
+    if (++ticks_ % kPollTicks == 0) look_around();
+    return pop_own();
+}
+
+// A timer that is due before the poller looks up by itself, while this worker goes on with something else.
+void Worker::announce_timer() noexcept {
+    timer_started_ = false;
+    if (solo_) return;
+    if (timers_.next_deadline().time_since_epoch().count() < scheduler.poll_until().load())
+        scheduler.driver().wake();
+}
+
+void Worker::look_around() noexcept {
+    if (timers_.next_deadline() != lowlevel::kNever) timers_.expire(scheduler.now());
+    while (TaskCore* task = mailbox_.pop()) enqueue(*task);
+    if (scheduler.injected().empty()) return;
+    // A fair share, so that others get some too.
+    std::size_t share = scheduler.injected().size() / scheduler.workers().size() + 1;
+    for (; share > 0; --share) {
+        TaskCore* task = scheduler.injected().pop();
+        if (task == nullptr) return;
+        enqueue(*task);
+    }
+    if (!scheduler.injected().empty() && !solo_) scheduler.work_published();
+}
+
+// --- the others ---------------------------------------------------------------------------------------------------
+
+TaskCore* Worker::steal_from(Worker& victim) noexcept {
+    TaskCore* first = victim.deque_.steal(drop_dead);
+    if (first == nullptr) return nullptr;
+    for (std::size_t more = std::min(victim.deque_.size() / 2, kMostStolen); more > 0; --more) {
+        TaskCore* task = victim.deque_.steal(drop_dead);
+        if (task == nullptr) break;
+        enqueue(*task);
+    }
+    return first;
+}
+
+TaskCore* Worker::found_by_search(TaskCore* task) noexcept {
+    searching_ = false;
+    if (scheduler.idle().found()) scheduler.work_published();
+    return task;
+}
+
+// Who has slept in the driver and now has work leaves nobody there who looks up for a worker that computes on (see
+// kSentinel): as a last searcher does, it wakes another.
+TaskCore* Worker::found(TaskCore* task) noexcept {
+    bool polled = polled_;
+    polled_ = false;
+    if (searching_) return found_by_search(task);
+    if (polled && !solo_) scheduler.work_published();
+    return task;
+}
+
+TaskCore* Worker::look_everywhere() noexcept {
+    look_around();
+    if (TaskCore* task = pop_own()) return task;
+    auto& workers = scheduler.workers();
+    auto n = static_cast<unsigned>(workers.size());
+    unsigned start = random_.below(n);
+    for (unsigned i = 0; i < n; ++i) {
+        Worker& victim = *workers[(start + i) % n];
+        if (&victim == this) continue;
+        if (TaskCore* task = steal_from(victim)) return task;
+        if (victim.timers_.next_deadline() != lowlevel::kNever &&
+            victim.timers_.expire(scheduler.now()) > 0)
+            if (TaskCore* task = pop_own()) return task;
+    }
+    return nullptr;
+}
+
+TaskCore* Worker::search() noexcept {
+    if (solo_) return nullptr;
+    if (!searching_ && !(searching_ = scheduler.idle().start_search())) return nullptr;
+    int rounds = scheduler.simulation() != nullptr ? 1 : kSearchRounds;
+    for (int round = 0; round < rounds; ++round) {
+        if (TaskCore* task = look_everywhere()) return found_by_search(task);
+        if (leave_.load()) break;
+        for (int i = 0; i < kRelaxPerRound; ++i) detail::cpu_relax();
+    }
+    return nullptr;
+}
+
+TaskCore* Worker::next() noexcept {
+    if (handoff_ != nullptr) {
+        TaskCore* task = handoff_;
+        handoff_ = nullptr;
+        return task;
+    }
+    for (;;) {
+        if (Simulation* simulation = scheduler.simulation()) simulation->turn(*this);
+        if (leave_.load()) {
+            if (searching_) found_by_search(nullptr);
+            return nullptr;
+        }
+        TaskCore* task = next_local();
+        if (task == nullptr) {
+            look_around();
+            task = pop_own();
+        }
+        if (task != nullptr) return found(task);
+        if ((task = search()) != nullptr) return task;
+        sleep();
+    }
+}
+
+// --- sleep --------------------------------------------------------------------------------------------------------
+
+void Worker::sleep() noexcept {
+    Idle<detail::StdEnv>& idle = scheduler.idle();
+    idle.announce_sleep(id, searching_);
+    searching_ = false;
+    if (leave_.load() || scheduler.any_work_for(*this)) {
+        searching_ = !idle.cancel_sleep(id);
+        return;
+    }
+    if (Simulation* simulation = scheduler.simulation())
+        simulation->sleep(*this);
+    else
+        sleep_on_parker();
+    searching_ = !idle.cancel_sleep(id);
+}
+
+void Worker::sleep_on_parker() noexcept {
+    if (!scheduler.try_take_driver()) {
+        parker_.sleep(timers_.next_deadline());
+        return;
+    }
+    bool others_busy = scheduler.idle().sleeping() < scheduler.workers().size();
+    TimePoint deadline = others_busy ? scheduler.now() + kSentinel : lowlevel::kNever;
+    auto earliest = [&] {
+        for (auto& worker : scheduler.workers())
+            deadline = std::min(deadline, worker->timers_.next_deadline());
+    };
+    earliest();
+    scheduler.poll_until().store(deadline.time_since_epoch().count());
+    // Again: a timer started between the look and the store has not seen the store (both sides seq_cst).
+    earliest();
+    parker_.sleep_in(scheduler.driver(), deadline);
+    scheduler.poll_until().store(INT64_MIN);
+    scheduler.release_driver();
+    polled_ = true;
+}
+
+}  // namespace weft::rt

@@ -1,0 +1,25 @@
+// A call that leaves the fibers and comes back: what threads and arena have in common.
+//
+// The call's object lives in the caller's frame (or, for calls that may be abandoned, on the heap). The caller parks;
+// the other side runs the call and finishes it. Cancelled, the caller takes the call back if it has not begun, else
+// asks it to stop and waits on, shielded, since the call may use the caller's locals.
+#pragma once
+
+#include <weft/detail/offload_call.hpp>
+
+#include <cstddef>
+#include <string>
+
+namespace weft::rt {
+
+using detail::OffloadCall;
+
+/// On the other side: runs the call in its context variables and finishes it. The call may be gone when it returns.
+void run_offloaded(OffloadCall& call) noexcept;
+/// The two halves of it, for an arena, which has to leave its own scope in between.
+void call_offloaded(OffloadCall& call) noexcept;
+void finish_offload(OffloadCall& call) noexcept;
+/// For a call that could not be started.
+void fail_offload(OffloadCall& call, std::exception_ptr error) noexcept;
+
+}  // namespace weft::rt

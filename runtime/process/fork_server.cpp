@@ -1,0 +1,320 @@
+#include "process/fork_server.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include <fcntl.h>
+#include <poll.h>
+#include <spawn.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace weft::rt::process {
+
+namespace {
+
+constexpr const char* kVariable = "WEFT_FORK_SERVER";
+constexpr int kControlFd = 3;
+
+bool wrapped = false;
+char** program_argv = nullptr;
+
+/// What the program tells its server in the environment: "fd:parent:length_max".
+struct Orders {
+    int control = -1;
+    pid_t parent = 0;
+    std::size_t length_max = 0;
+};
+
+/// The terminal sends these to the whole process group; whether to end is the program's decision.
+constexpr std::array kIgnoredByServer = {SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGPIPE};
+
+class ForkServer {
+public:
+    ForkServer(const Orders& orders, detail::ProcessHandler handler)
+        : control_(orders.control), length_max_(orders.length_max), handler_(handler) {}
+
+    [[noreturn]] void run();
+
+private:
+    struct Child {
+        pid_t pid;
+        std::uint64_t ticket;
+    };
+
+    void take_request();
+    void reap_children();
+    void fork_worker(std::uint64_t ticket, Descriptor socket);
+    [[noreturn]] void become_worker(pid_t server, Descriptor socket);
+    void report(FrameKind kind, std::uint64_t ticket, int number, int passed = -1);
+    [[noreturn]] void finish();
+
+    Descriptor control_;
+    Descriptor child_signal_;
+    std::size_t length_max_;
+    detail::ProcessHandler handler_;
+    std::vector<Child> children_;
+    std::array<std::byte, kPacketBytesMax + 1> buffer_;
+};
+
+void ForkServer::run() {
+    sigset_t child_ended;
+    sigemptyset(&child_ended);
+    sigaddset(&child_ended, SIGCHLD);
+    ::pthread_sigmask(SIG_BLOCK, &child_ended, nullptr);
+    child_signal_ = Descriptor(::signalfd(-1, &child_ended, SFD_CLOEXEC | SFD_NONBLOCK));
+    if (!child_signal_.open()) {
+        std::fprintf(stderr, "weft: fork server: signalfd: %s\n", ::strerrordesc_np(errno));
+        ::_exit(EXIT_FAILURE);
+    }
+    report(FrameKind::hello, 0, 0);
+    for (;;) {
+        pollfd watched[] = {{control_.get(), POLLIN, 0}, {child_signal_.get(), POLLIN, 0}};
+        if (::poll(watched, 2, -1) < 0) continue;
+        if (watched[1].revents != 0) reap_children();
+        if (watched[0].revents != 0) take_request();
+    }
+}
+
+void ForkServer::take_request() {
+    IncomingFrame frame = receive_frame(control_.get(), buffer_, 0, Blocking::no);
+    if (frame.error == -EAGAIN) return;
+    // A frame that is none has come from a program that is out of its mind; ending is the safe
+    // answer to all of it.
+    if (frame.error != 0 || frame.closed) finish();
+    if (frame.bad == FrameError::no_resources) {
+        report(FrameKind::spawn_failed, frame.header.id, EMFILE);
+        return;
+    }
+    if (frame.bad != FrameError::none || frame.header.kind != FrameKind::spawn) finish();
+    fork_worker(frame.header.id, std::move(frame.passed));
+}
+
+void ForkServer::reap_children() {
+    signalfd_siginfo ignored[8];
+    while (::read(child_signal_.get(), ignored, sizeof ignored) > 0) {
+    }
+    // One signal may stand for several ends, so each child is asked. A worker's number stays taken
+    // until this reaps it.
+    std::erase_if(children_, [this](const Child& child) {
+        int status = 0;
+        if (::waitpid(child.pid, &status, WNOHANG) == 0) return false;
+        report(FrameKind::exited, child.ticket, status);
+        return true;
+    });
+}
+
+void ForkServer::fork_worker(std::uint64_t ticket, Descriptor socket) {
+    children_.reserve(children_.size() + 1);
+    // What static constructors have printed must not stand in every worker's buffer as well.
+    std::fflush(nullptr);
+    pid_t server = ::getpid();
+    pid_t pid = ::fork();
+    if (pid == 0) become_worker(server, std::move(socket));
+    if (pid < 0) {
+        report(FrameKind::spawn_failed, ticket, errno);
+        return;
+    }
+    Descriptor pidfd;
+    if (int error = open_pidfd(pid, pidfd); error != 0) {
+        ::kill(pid, SIGKILL);
+        while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
+        }
+        report(FrameKind::spawn_failed, ticket, -error);
+        return;
+    }
+    children_.push_back({pid, ticket});
+    report(FrameKind::spawned, ticket, pid, pidfd.get());
+}
+
+void ForkServer::become_worker(pid_t server, Descriptor socket) {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    // Orphaned before that line: nobody would have told us.
+    if (::getppid() != server) ::_exit(EXIT_SUCCESS);
+    ::prctl(PR_SET_NAME, "weft-worker");
+    control_.close();
+    child_signal_.close();
+    const rlimit no_core{0, 0};
+    ::setrlimit(RLIMIT_CORE, &no_core);
+    for (int number : kIgnoredByServer) {
+        // An interrupt from the terminal is the program's to act upon: it kills its workers, or
+        // lets them finish.
+        if (number != SIGINT) ::signal(number, SIG_DFL);
+    }
+    sigset_t none;
+    sigemptyset(&none);
+    ::pthread_sigmask(SIG_SETMASK, &none, nullptr);
+    serve_calls(std::move(socket), length_max_, handler_);
+}
+
+void ForkServer::report(FrameKind kind, std::uint64_t ticket, int number, int passed) {
+    OutgoingFrame frame;
+    make_frame(kind, ticket, std::as_bytes(std::span(&number, 1)), frame);
+    if (send_frame(control_.get(), frame, Blocking::yes, passed) != 0) finish();
+}
+
+void ForkServer::finish() {
+    for (const Child& child : children_) ::kill(child.pid, SIGKILL);
+    for (const Child& child : children_) {
+        while (::waitpid(child.pid, nullptr, 0) < 0 && errno == EINTR) {
+        }
+    }
+    ::_exit(EXIT_SUCCESS);
+}
+
+bool is_seqpacket_socket(int fd) {
+    int type = 0;
+    socklen_t size = sizeof type;
+    return ::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_SEQPACKET;
+}
+
+bool read_orders(const char* text, Orders& orders) {
+    long parent = 0;
+    int used = 0;
+    if (std::sscanf(text, "%d:%ld:%zu%n", &orders.control, &parent, &orders.length_max, &used) !=
+            3 ||
+        text[used] != '\0') {
+        return false;
+    }
+    orders.parent = static_cast<pid_t>(parent);
+    return is_seqpacket_socket(orders.control);
+}
+
+[[noreturn]] void become_server(const Orders& orders, detail::ProcessHandler handler) {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (::getppid() != orders.parent) ::_exit(EXIT_SUCCESS);
+    ::prctl(PR_SET_NAME, "weft-forkserver");
+    ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    ::fcntl(orders.control, F_SETFD, FD_CLOEXEC);
+    for (int number : kIgnoredByServer) ::signal(number, SIG_IGN);
+    // Ignored by a static constructor, it would take the children's wait status away.
+    ::signal(SIGCHLD, SIG_DFL);
+    static ForkServer server(orders, handler);
+    server.run();
+}
+
+/// The program's environment with the orders added.
+class ServerEnvironment {
+public:
+    explicit ServerEnvironment(std::size_t length_max) {
+        orders_ = std::string(kVariable) + "=" + std::to_string(kControlFd) + ":" +
+                  std::to_string(::getpid()) + ":" + std::to_string(length_max);
+        for (char** variable = environ; variable != nullptr && *variable != nullptr; ++variable) {
+            list_.push_back(*variable);
+        }
+        list_.push_back(orders_.data());
+        list_.push_back(nullptr);
+    }
+    char* const* get() const noexcept { return list_.data(); }
+
+private:
+    std::string orders_;
+    std::vector<char*> list_;
+};
+
+/// Descriptors 0 to 2 are overwritten in the child before these are used there.
+int move_above_standard(Descriptor& descriptor) noexcept {
+    if (descriptor.get() > STDERR_FILENO) return 0;
+    int moved = ::fcntl(descriptor.get(), F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    if (moved < 0) return -errno;
+    descriptor = Descriptor(moved);
+    return 0;
+}
+
+int spawn_program(const Descriptor& control, const Descriptor& null_device,
+                  char* const* environment, pid_t& pid) noexcept {
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attributes;
+    if (int error = ::posix_spawn_file_actions_init(&actions); error != 0) return -error;
+    if (int error = ::posix_spawnattr_init(&attributes); error != 0) {
+        ::posix_spawn_file_actions_destroy(&actions);
+        return -error;
+    }
+    sigset_t all;
+    sigset_t none;
+    sigfillset(&all);
+    sigemptyset(&none);
+    int error =
+        ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
+    if (error == 0) error = ::posix_spawnattr_setsigdefault(&attributes, &all);
+    if (error == 0) error = ::posix_spawnattr_setsigmask(&attributes, &none);
+    if (error == 0) {
+        error = ::posix_spawn_file_actions_adddup2(&actions, null_device.get(), STDIN_FILENO);
+    }
+    // The one descriptor that goes along. dup2() onto itself takes the close-on-exec mark off, in
+    // glibc and in POSIX.
+    if (error == 0) error = ::posix_spawn_file_actions_adddup2(&actions, control.get(), kControlFd);
+    if (error == 0) error = ::posix_spawn_file_actions_addclosefrom_np(&actions, kControlFd + 1);
+    if (error == 0) {
+        // The kernel's name of the file that runs now, even if it has been replaced or removed
+        // since.
+        error =
+            ::posix_spawn(&pid, "/proc/self/exe", &actions, &attributes, program_argv, environment);
+    }
+    ::posix_spawnattr_destroy(&attributes);
+    ::posix_spawn_file_actions_destroy(&actions);
+    return -error;
+}
+
+}  // namespace
+
+int spawn_fork_server(std::size_t length_max, SpawnedServer& server) noexcept {
+    Descriptor ours;
+    Descriptor theirs;
+    if (int error = make_socketpair(ours, theirs); error != 0) return error;
+    Descriptor null_device(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+    if (!null_device.open()) return -errno;
+    int error = move_above_standard(theirs);
+    if (error == 0) error = move_above_standard(null_device);
+    if (error != 0) return error;
+    pid_t pid = -1;
+    try {
+        error = spawn_program(theirs, null_device, ServerEnvironment(length_max).get(), pid);
+    } catch (const std::bad_alloc&) {
+        error = -ENOMEM;
+    }
+    if (error != 0) return error;
+    Descriptor pidfd;
+    if (error = open_pidfd(pid, pidfd); error != 0) {
+        ::kill(pid, SIGKILL);
+        while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
+        }
+        return error;
+    }
+    server.pid = pid;
+    server.pidfd = std::move(pidfd);
+    server.control = std::move(ours);
+    return 0;
+}
+
+}  // namespace weft::rt::process
+
+namespace weft::detail {
+
+void enter_main(char** argv, ProcessHandler handler) {
+    rt::process::wrapped = true;
+    rt::process::program_argv = argv;
+    // Before main: this is the only thread, unless a static constructor has started one.
+    const char* text = std::getenv(rt::process::kVariable);  // NOLINT(concurrency-mt-unsafe)
+    if (text == nullptr) return;
+    rt::process::Orders orders;
+    bool valid = rt::process::read_orders(text, orders);
+    ::unsetenv(rt::process::kVariable);  // NOLINT(concurrency-mt-unsafe)
+    if (valid) rt::process::become_server(orders, handler);
+    std::fprintf(stderr, "weft: %s is set, but not by weft: ignored\n", rt::process::kVariable);
+}
+
+bool main_is_wrapped() noexcept { return rt::process::wrapped; }
+
+}  // namespace weft::detail

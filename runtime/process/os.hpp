@@ -1,0 +1,79 @@
+// The system calls of the process offload, each returning -errno and retried on EINTR.
+//
+// Who comes in: every file of this room, in all three kinds of process (the program, its fork
+// server, the workers).
+// Invariant: each descriptor made here is close-on-exec, so that no program anybody starts can keep
+// a socket of ours open; an open end in a stranger is an orphan that never sees the end of its
+// peer.
+// Thread rules: a Descriptor belongs to one thread at a time; the functions may be called from any
+// thread.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <utility>
+
+#include <sys/types.h>
+#include <sys/uio.h>
+
+namespace weft::rt::process {
+
+/// Owns one file descriptor.
+class Descriptor {
+public:
+    Descriptor() = default;
+    explicit Descriptor(int fd) noexcept : fd_(fd) {}
+    Descriptor(Descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+    Descriptor& operator=(Descriptor&& other) noexcept {
+        if (this != &other) {
+            close();
+            fd_ = std::exchange(other.fd_, -1);
+        }
+        return *this;
+    }
+    ~Descriptor() { close(); }
+
+    int get() const noexcept { return fd_; }
+    bool open() const noexcept { return fd_ >= 0; }
+    void close() noexcept;
+
+private:
+    int fd_ = -1;
+};
+
+/// A pair of connected SOCK_SEQPACKET sockets: message bounds, end of file, and descriptors beside
+/// the data.
+int make_socketpair(Descriptor& first, Descriptor& second) noexcept;
+
+/// A pollable handle of a process, safe from the reuse of its number. Linux 5.3.
+int open_pidfd(pid_t pid, Descriptor& pidfd) noexcept;
+int kill_by_pidfd(const Descriptor& pidfd, int signal) noexcept;
+/// Takes a child's end, waiting for it. Returns 0 and the wait status as waitpid() gives it.
+/// -ECHILD: the program has taken it already (or ignores SIGCHLD), or it is not our child.
+int reap(const Descriptor& pidfd, int& status) noexcept;
+/// Whether the process ends within that time; -1 waits for ever.
+bool wait_for_end(const Descriptor& pidfd, int milliseconds) noexcept;
+
+/// An anonymous file with these bytes whose size and content can never change again.
+int make_sealed_memfd(std::span<const std::byte> bytes, Descriptor& memfd) noexcept;
+
+/// Maps a sealed file of exactly `size` bytes. -EPROTO: it is not sealed, or of another size.
+int map_sealed_memfd(const Descriptor& memfd, std::size_t size, const std::byte*& address) noexcept;
+void unmap(const std::byte* address, std::size_t size) noexcept;
+
+enum class Blocking { yes, no };
+
+/// Sends one packet, with a descriptor beside it unless `passed` is -1.
+int send_packet(int socket, std::span<const iovec> parts, int passed, Blocking blocking) noexcept;
+
+struct Received {
+    int error = 0;           ///< -errno; -EAGAIN: there is nothing now
+    std::size_t bytes = 0;   ///< 0 without an error: the peer has closed (or sent an empty packet,
+                             ///< which is the same to us)
+    bool truncated = false;  ///< the packet was larger than the buffer
+    bool fd_lost = false;    ///< a descriptor came that there was no room for, or several came
+    Descriptor passed;
+};
+Received receive_packet(int socket, std::span<std::byte> buffer, Blocking blocking) noexcept;
+
+}  // namespace weft::rt::process

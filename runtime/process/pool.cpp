@@ -1,0 +1,223 @@
+#include "process/pool.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+namespace weft::rt::process {
+
+namespace {
+
+/// The peer of a socket is gone: what was sent has not arrived.
+bool peer_is_gone(int error) noexcept {
+    return error == -EPIPE || error == -ECONNRESET || error == -ENOTCONN;
+}
+
+}  // namespace
+
+bool Pool::is_ours() const noexcept {
+    pid_t owner = owner_.load(std::memory_order_seq_cst);
+    return owner == 0 || owner == ::getpid();
+}
+
+int Pool::start() noexcept {
+    if (owner_.load(std::memory_order_seq_cst) != 0) return 0;
+    Lock lock(lock_);
+    if (state_ != State::fresh) return 0;
+    Descriptor epoll(::epoll_create1(EPOLL_CLOEXEC));
+    if (!epoll.open()) return -errno;
+    Descriptor doorbell(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    if (!doorbell.open()) return -errno;
+    epoll_event ringing{};
+    ringing.events = EPOLLIN;
+    if (::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, doorbell.get(), &ringing) != 0) return -errno;
+    try {
+        idle_.reserve(workers_max_);
+    } catch (const std::bad_alloc&) {
+        return -ENOMEM;
+    }
+    epoll_ = std::move(epoll);
+    doorbell_ = std::move(doorbell);
+    // The program's signal handlers run in the program's threads.
+    sigset_t all;
+    sigset_t before;
+    sigfillset(&all);
+    ::pthread_sigmask(SIG_SETMASK, &all, &before);
+    int error = ::pthread_create(&manager_, nullptr, &Pool::manager_entry, this);
+    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    if (error != 0) return -error;
+    state_ = State::open;
+    owner_.store(::getpid(), std::memory_order_seq_cst);
+    return 0;
+}
+
+bool Pool::submit(Call& call) noexcept {
+    Lock lock(lock_);
+    ++counts_.calls;
+    if (state_ != State::open) {
+        call.place = Call::Place::done;
+        call.ending = Ending::closed;
+        return false;
+    }
+    submitting_ = &call;
+    enqueue(call);
+    hand_out();
+    submitting_ = nullptr;
+    if (missing() > 0) ring();
+    return call.place != Call::Place::done;
+}
+
+void Pool::withdraw(Call& call) noexcept {
+    Lock lock(lock_);
+    switch (call.place) {
+        case Call::Place::fresh:
+        case Call::Place::done:
+            return;
+        case Call::Place::queued:
+            unlink(call);
+            break;
+        case Call::Place::running:
+            call.worker->call = nullptr;
+            kill(*call.worker);
+            if (missing() > 0) ring();
+            break;
+    }
+    call.place = Call::Place::done;
+}
+
+void Pool::shutdown(Outstanding outstanding) noexcept {
+    if (!is_ours()) return;
+    {
+        Lock lock(lock_);
+        if (state_ == State::fresh) state_ = State::closed;
+        if (state_ == State::closed) return;
+        bool first = state_ == State::open;
+        state_ = State::closing;
+        if (outstanding == Outstanding::fail) fail_queue(Ending::closed, nullptr);
+        for (auto& worker : workers_) {
+            Call* call = std::exchange(worker->call, nullptr);
+            if (call != nullptr && outstanding == Outstanding::fail) finish(*call, Ending::closed);
+        }
+        ring();
+        if (!first) {
+            // Another thread is at it already; both may return only when all is gone.
+            ended_.wait(lock, [this] { return state_ == State::closed; });
+            return;
+        }
+    }
+    ::pthread_join(manager_, nullptr);
+    Lock lock(lock_);
+    state_ = State::closed;
+    ended_.notify_all();
+}
+
+PoolCounts Pool::counts() const noexcept {
+    Lock lock(lock_);
+    PoolCounts counts = counts_;
+    counts.workers = living();
+    counts.idle = static_cast<unsigned>(idle_.size());
+    counts.queued = queued_;
+    return counts;
+}
+
+void Pool::enqueue(Call& call) noexcept {
+    call.place = Call::Place::queued;
+    call.previous = last_;
+    call.next = nullptr;
+    (last_ != nullptr ? last_->next : first_) = &call;
+    last_ = &call;
+    ++queued_;
+    auto running = std::ranges::count(workers_, Worker::State::running,
+                                      [](const auto& worker) { return worker->state; });
+    auto demand = std::min<std::size_t>(static_cast<std::size_t>(running) + queued_, workers_max_);
+    wanted_ = std::max(wanted_, static_cast<unsigned>(demand));
+}
+
+void Pool::unlink(Call& call) noexcept {
+    (call.previous != nullptr ? call.previous->next : first_) = call.next;
+    (call.next != nullptr ? call.next->previous : last_) = call.previous;
+    --queued_;
+}
+
+/// Restores "no worker is idle while a call is queued".
+void Pool::hand_out() noexcept {
+    while (first_ != nullptr && !idle_.empty()) {
+        Worker& worker = *idle_.back();
+        idle_.pop_back();
+        Call& call = *first_;
+        int error = send_frame(worker.socket.get(), call.frame, Blocking::no);
+        if (peer_is_gone(error)) {
+            // It has not got the call, which stays first in the queue.
+            kill(worker);
+            continue;
+        }
+        unlink(call);
+        if (error != 0) {
+            set_idle(worker);
+            call.error = -error;
+            finish(call, Ending::not_sent);
+            continue;
+        }
+        call.place = Call::Place::running;
+        call.worker = &worker;
+        call.pid = worker.pid;
+        worker.call = &call;
+        worker.state = Worker::State::running;
+        worker.has_run = true;
+    }
+}
+
+void Pool::set_idle(Worker& worker) noexcept {
+    worker.state = Worker::State::idle;
+    idle_.push_back(&worker);
+}
+
+/// The call is in no list any more. It may be gone when this returns.
+void Pool::finish(Call& call, Ending ending) noexcept {
+    call.place = Call::Place::done;
+    call.ending = ending;
+    call.worker = nullptr;
+    if (&call != submitting_) call.on_done(call);
+}
+
+void Pool::fail_queue(Ending ending, const char* text) noexcept {
+    while (first_ != nullptr) {
+        Call& call = *first_;
+        unlink(call);
+        if (text != nullptr) std::snprintf(call.note.data(), call.note.size(), "%s", text);
+        finish(call, ending);
+    }
+}
+
+/// From here on the worker only waits for its end.
+void Pool::kill(Worker& worker) noexcept {
+    std::erase(idle_, &worker);
+    worker.state = Worker::State::doomed;
+    // An error means that it has ended already.
+    kill_by_pidfd(worker.pidfd, SIGKILL);
+}
+
+unsigned Pool::living() const noexcept {
+    return static_cast<unsigned>(std::ranges::count_if(
+        workers_, [](const auto& worker) { return worker->state != Worker::State::doomed; }));
+}
+
+/// How many workers are to be started now. After a failure nobody is started for stock.
+unsigned Pool::missing() const noexcept {
+    if (start_failures_ > 0 && first_ == nullptr) return 0;
+    unsigned there = living();
+    return wanted_ > there ? wanted_ - there : 0;
+}
+
+void Pool::ring() noexcept {
+    std::uint64_t one = 1;
+    // It can only fail when the bell has rung 2^64 - 2 times unheard.
+    [[maybe_unused]] ssize_t written = ::write(doorbell_.get(), &one, sizeof one);
+}
+
+}  // namespace weft::rt::process

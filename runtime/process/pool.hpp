@@ -1,0 +1,207 @@
+// A pool of worker processes: who runs which call, who lives, and what is told when somebody dies.
+//
+// Who comes in: door.cpp, with a Call in the frame of the caller that waits for it. submit() hands
+// it over, on_done gives it back; withdraw() takes it back early. Nothing of the user's types is
+// known here.
+//
+// A call:   fresh -> queued -> running -> done, or straight to done; withdrawn from queued, running.
+// A worker: starting -> idle <-> running -> doomed -> gone. A doomed one has been killed, or has
+//           hung up, and waits to be reaped; what it still has in its socket is read before its
+//           call is given up.
+// Invariants, under the lock:
+//   - a call is in the queue, or is some worker's `call`, or is the caller's alone;
+//   - a call is sent to one worker, once, and on_done is called once: at most one run, and exactly
+//     one answer;
+//   - no worker is idle while a call is queued;
+//   - a worker's death fails the call it had and no other.
+//
+// Thread rules. The lock guards the calls, the queue, and the workers' state. Callers take it to
+// queue a call and to send it at once where a worker is idle (one packet, non-blocking). Sockets
+// are read, workers are made and removed, and the server is dealt with by the manager thread alone:
+// it polls everything and is the only thread that waits. It lives as long as the pool, as it must:
+// the fork server dies with the thread that spawned it (PDEATHSIG). on_done is called under the
+// lock, from either thread; it may wake the caller and do no more.
+//
+// Rejected: one lock or queue shared with the workers in shared memory (a worker killed while it
+// holds it takes the pool along: CPython's and others' trouble), and calls sent ahead to busy
+// workers (until a benchmark asks: a call behind a long one cannot be taken back).
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include <pthread.h>
+
+#include "process/fork_server.hpp"
+#include "process/frame.hpp"
+
+namespace weft::rt::process {
+
+/// How a call ended.
+enum class Ending : std::uint8_t {
+    pending,
+    value,        ///< `answer` is the result
+    exception,    ///< `answer` is the exception
+    refused,      ///< `answer` is a Refusal
+    worker_died,  ///< `wait_status`, `pid`; `note` says why it was killed, if the pool did it
+    no_worker,    ///< no worker could be started; `note` says why. The call has not run
+    not_sent,     ///< `error`. The call has not run
+    answer_lost,  ///< `error`: the program had no descriptor or memory left to take the answer
+    closed,       ///< the pool has been shut down
+};
+
+/// A short text that needs no memory.
+using Note = std::array<char, 192>;
+
+struct Worker;
+
+struct Call {
+    // The caller's, until submit().
+    OutgoingFrame frame;
+    void (*on_done)(Call& self) noexcept = nullptr;
+
+    // The caller's again, after on_done.
+    Ending ending = Ending::pending;
+    int wait_status = 0;
+    int error = 0;
+    pid_t pid = 0;
+    Payload answer;
+    Note note{};
+
+    // The pool's, under its lock.
+    enum class Place : std::uint8_t { fresh, queued, running, done } place = Place::fresh;
+    Call* previous = nullptr;
+    Call* next = nullptr;
+    Worker* worker = nullptr;
+};
+
+struct Worker {
+    enum class State : std::uint8_t { starting, idle, running, doomed };
+
+    std::uint64_t ticket = 0;
+    State state = State::starting;
+    bool socket_watched = false;
+    bool orphaned =
+        false;  // its server is gone: its pidfd is watched, and its wait status will not come
+    bool has_run = false;
+    pid_t pid = 0;
+    Descriptor socket;
+    Descriptor pidfd;
+    Call* call = nullptr;
+    Note note{};  // why the pool killed it
+};
+
+/// What becomes of calls that are not done when the pool is shut down.
+enum class Outstanding : std::uint8_t {
+    fail,     ///< they end as `closed`
+    abandon,  ///< their callers are never woken: the program is ending
+};
+
+using PoolCounts = detail::ProcessPoolFigures;
+
+class Pool {
+public:
+    Pool(unsigned workers_max, std::size_t length_max) noexcept
+        : workers_max_(workers_max), length_max_(length_max) {}
+    Pool(const Pool&) = delete;
+    Pool& operator=(const Pool&) = delete;
+    ~Pool() { shutdown(Outstanding::fail); }
+
+    /// Makes the manager thread, if there is none yet; -errno. Workers come with the first calls.
+    int start() noexcept;
+
+    /// Takes the call; after start(). False: it has ended already (`closed`, or it could not be
+    /// sent), and on_done is not called. True: on_done will be called, perhaps before this returns.
+    bool submit(Call& call) noexcept;
+
+    /// Takes the call back: out of the queue, or by killing the worker that runs it. When this
+    /// returns on_done has been called, or never will be; nothing of the pool refers to the call.
+    void withdraw(Call& call) noexcept;
+
+    /// Kills all workers and ends the server and the manager thread; returns when they are gone.
+    /// Idempotent. In a child that somebody forked off the program it does nothing, since none of
+    /// it is the child's.
+    void shutdown(Outstanding outstanding) noexcept;
+
+    PoolCounts counts() const noexcept;
+    std::size_t length_max() const noexcept { return length_max_; }
+    /// Whether this process made the pool (true also before start()), and is no fork of the one
+    /// that did.
+    bool is_ours() const noexcept;
+
+private:
+    using Clock = std::chrono::steady_clock;
+    using Lock = std::unique_lock<std::mutex>;
+
+    // pool.cpp; all under the lock
+    void enqueue(Call& call) noexcept;
+    void unlink(Call& call) noexcept;
+    void hand_out() noexcept;
+    void finish(Call& call, Ending ending) noexcept;
+    void fail_queue(Ending ending, const char* text) noexcept;
+    void kill(Worker& worker) noexcept;
+    void set_idle(Worker& worker) noexcept;
+    unsigned living() const noexcept;
+    unsigned missing() const noexcept;
+    void ring() noexcept;
+
+    // manager.cpp; the manager thread, which takes the lock where it needs it
+    static void* manager_entry(void* self) noexcept;
+    void manage() noexcept;
+    int wait_milliseconds() noexcept;
+    void on_event(std::uint64_t tag) noexcept;
+    void on_control() noexcept;
+    void on_spawned(Worker& worker, IncomingFrame& report) noexcept;
+    void on_exited(Worker& worker, int wait_status) noexcept;
+    void on_worker_socket(Worker& worker) noexcept;
+    void on_server_lost(const char* what) noexcept;
+    void take_answer(Worker& worker, IncomingFrame& frame) noexcept;
+    void drain(Worker& worker) noexcept;
+    void bury(Worker& worker, int wait_status) noexcept;
+    void remove(Worker& worker) noexcept;
+    void distrust(Worker& worker, const char* why) noexcept;
+    void start_workers() noexcept;
+    void start_server() noexcept;
+    bool spawn_worker() noexcept;
+    void start_failed(const char* what, int error) noexcept;
+    void tear_down() noexcept;
+    Worker* find(std::uint64_t ticket) noexcept;
+    bool watch(int fd, std::uint64_t tag) noexcept;
+    void unwatch(int fd) noexcept;
+
+    const unsigned workers_max_;
+    const std::size_t length_max_;
+
+    mutable std::mutex lock_;
+    std::condition_variable ended_;  // for shutdown() from several threads
+    enum class State : std::uint8_t { fresh, open, closing, closed } state_ = State::fresh;
+    Call* first_ = nullptr;  // the queue, oldest first
+    Call* last_ = nullptr;
+    std::size_t queued_ = 0;
+    const Call* submitting_ = nullptr;  // is told by submit()'s result, not by on_done
+    std::vector<std::unique_ptr<Worker>> workers_;
+    std::vector<Worker*> idle_;  // the one used last is used next: its caches are warm
+    unsigned wanted_ = 0;  // workers that recent demand has called for; grows up to workers_max_
+    unsigned start_failures_ = 0;  // in a row
+    Clock::time_point retry_at_{};
+    bool pausing_ = false;  // the manager's: a start is due at retry_at_
+    PoolCounts counts_;
+
+    // The manager's own; `manager_` and `owner_` are set once, by start().
+    pthread_t manager_{};
+    std::atomic<pid_t> owner_{0};
+    Descriptor epoll_;
+    Descriptor doorbell_;
+    SpawnedServer server_;
+    bool server_ready_ = false;
+    std::uint64_t next_ticket_ = 0;
+    std::array<std::byte, kPacketBytesMax + 1> buffer_;
+};
+
+}  // namespace weft::rt::process

@@ -1,0 +1,116 @@
+#include "process/worker.hpp"
+
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <string_view>
+
+#include <unistd.h>
+
+#include "process/code_address.hpp"
+
+namespace weft::rt::process {
+
+namespace {
+
+/// sysexits.h: EX_PROTOCOL. The exit status of a worker that cannot understand its own program.
+constexpr int kExitProtocol = 76;
+
+[[noreturn]] void leave(int status) noexcept {
+    std::fflush(nullptr);
+    // Not exit(): the program's static objects belong to the program; one that removes a lock file
+    // at its end must do so once, and there.
+    ::_exit(status);
+}
+
+struct Answer {
+    FrameKind kind = FrameKind::value;
+    Payload body;
+};
+
+/// A text that finds no memory is left out.
+void refuse(Answer& answer, RefusalReason reason, int error, std::string_view text) noexcept {
+    answer.kind = FrameKind::refused;
+    answer.body = {};
+    Refusal refusal{reason, error};
+    std::size_t size = sizeof refusal + text.size();
+    auto* block = static_cast<std::byte*>(std::malloc(size));
+    if (block == nullptr) return;
+    std::memcpy(block, &refusal, sizeof refusal);
+    std::memcpy(block + sizeof refusal, text.data(), text.size());
+    answer.body = Payload(block, size, Payload::Origin::malloc);
+}
+
+void run(const IncomingFrame& frame, std::size_t length_max, detail::ProcessHandler handler,
+         Answer& answer) noexcept {
+    std::span<const std::byte> body = frame.body.bytes();
+    CodeAddress address;
+    if (body.size() < sizeof address) {
+        refuse(answer, RefusalReason::unknown_function, 0, "the call does not say which function");
+        return;
+    }
+    std::memcpy(&address, body.data(), sizeof address);
+    std::string why;
+    const void* code = find_code(address, why);
+    if (code == nullptr) {
+        refuse(answer, RefusalReason::unknown_function, 0, why);
+        return;
+    }
+    detail::ProcessAnswer made;
+    handler(code, body.subspan(sizeof address), length_max, made);
+    answer.kind =
+        made.kind == detail::ProcessAnswer::Kind::value ? FrameKind::value : FrameKind::exception;
+    answer.body = std::move(made.bytes);
+}
+
+/// A result that cannot be sent is told in its place; a program that is gone ends the worker.
+void send_answer(int socket, std::uint64_t id, Answer& answer) noexcept {
+    OutgoingFrame frame;
+    int error = make_frame(answer.kind, id, answer.body.bytes(), frame);
+    if (error == 0) error = send_frame(socket, frame, Blocking::yes);
+    if (error == 0) return;
+    if (error == -EPIPE || error == -ECONNRESET || error == -ENOTCONN) leave(0);
+    refuse(answer, RefusalReason::out_of_resources, -error,
+           "the worker process could not send the result");
+    OutgoingFrame told;
+    if (make_frame(answer.kind, id, answer.body.bytes(), told) != 0 ||
+        send_frame(socket, told, Blocking::yes) != 0) {
+        leave(kExitProtocol);
+    }
+}
+
+}  // namespace
+
+void serve_calls(Descriptor socket, std::size_t length_max,
+                 detail::ProcessHandler handler) noexcept {
+    static std::array<std::byte, kPacketBytesMax + 1> buffer;
+    for (;;) {
+        IncomingFrame frame = receive_frame(socket.get(), buffer, length_max, Blocking::yes);
+        if (frame.closed || frame.error == -ECONNRESET) leave(0);
+        bool no_room = frame.bad == FrameError::no_resources;
+        if (frame.error != 0 || (frame.bad != FrameError::none && !no_room) ||
+            frame.header.kind != FrameKind::call) {
+            std::fprintf(stderr,
+                         "weft: worker process %ld got a frame that is none (%s); it ends\n",
+                         static_cast<long>(::getpid()),
+                         frame.error != 0 ? ::strerrordesc_np(-frame.error) : describe(frame.bad));
+            leave(kExitProtocol);
+        }
+        Answer answer;
+        if (no_room) {
+            refuse(answer, RefusalReason::out_of_resources, EMFILE,
+                   "the worker process could not take the arguments");
+        } else {
+            run(frame, length_max, handler, answer);
+        }
+        // What the call printed stands there before its caller goes on, and is not lost if this
+        // process is killed.
+        std::fflush(nullptr);
+        send_answer(socket.get(), frame.header.id, answer);
+    }
+}
+
+}  // namespace weft::rt::process

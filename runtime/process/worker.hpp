@@ -1,0 +1,32 @@
+// A worker process: takes one call after the other from its socket, runs it, answers, until the
+// program hangs up.
+//
+// Who comes in: the fork server's child, right after the fork (fork_server.cpp). Which function is
+// meant is found here; what it does with its bytes is the handler's business, which the interface
+// above gives.
+// Invariant: a call is answered once, or the process is dead.
+// Thread rules: the worker's main thread only; the user's function may start threads of its own.
+#pragma once
+
+#include <weft/detail/process.hpp>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "process/frame.hpp"
+
+namespace weft::rt::process {
+
+/// Why a worker could not run a call, or not send what came out.
+enum class RefusalReason : std::uint32_t { unknown_function = 1, out_of_resources = 2 };
+
+/// The body of a `refused` frame: this, and a text behind it.
+struct Refusal {
+    RefusalReason reason{};
+    std::int32_t error = 0;  ///< errno, for out_of_resources
+};
+
+[[noreturn]] void serve_calls(Descriptor socket, std::size_t length_max,
+                              detail::ProcessHandler handler) noexcept;
+
+}  // namespace weft::rt::process

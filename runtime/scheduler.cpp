@@ -1,0 +1,181 @@
+#include "scheduler.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <mutex>
+
+#include <pthread.h>
+
+#include "arena.hpp"
+#include "completion.hpp"
+#include "fork_guard.hpp"
+#include "overflow.hpp"
+#include "stack.hpp"
+#include "threads.hpp"
+
+namespace weft::rt {
+
+namespace {
+
+constexpr std::size_t kMostBlockingThreads = 32;  // asyncio's default executor
+
+/// The runtimes that live: a handle may be dropped, and its task's unread error found, after its runtime has gone.
+struct LivingRuntimes {
+    std::mutex mutex;
+    std::vector<const Scheduler*> list;  // guarded by mutex
+};
+
+LivingRuntimes& living_runtimes() noexcept {
+    static auto* runtimes = new LivingRuntimes;
+    return *runtimes;
+}
+
+}  // namespace
+
+bool report_to_sink(const Scheduler& scheduler, const std::string& context,
+                    const std::exception_ptr& error, TaskCore* task) noexcept {
+    LivingRuntimes& living = living_runtimes();
+    detail::ErrorSink sink = nullptr;
+    void* argument = nullptr;
+    {
+        std::lock_guard guard(living.mutex);
+        if (std::find(living.list.begin(), living.list.end(), &scheduler) == living.list.end())
+            return false;
+        sink = scheduler.options().error_sink;
+        argument = scheduler.options().error_sink_argument;
+        if (sink == nullptr) return false;
+        scheduler.begin_visit();
+    }
+    // Without the lock: it is the user's code.
+    sink(argument, context, error, task);
+    scheduler.end_visit();
+    return true;
+}
+
+Scheduler::Scheduler(const SchedulerOptions& options)
+    : options_(options),
+      simulation_(options.simulated ? std::make_unique<Simulation>(options.seed) : nullptr),
+      driver_(simulation_ ? simulation_->make_driver() : make_epoll_driver()),
+      idle_(options.workers) {
+    install_overflow_handler();
+    install_fork_guard();
+    runtime_begins();
+    Rivals rivals = options.workers > 1 ? Rivals::thieves : Rivals::none;
+    for (unsigned i = 0; i < options.workers; ++i)
+        workers_.push_back(std::make_unique<Worker>(*this, i, rivals, options.seed * 1024 + i));
+    if (simulation_) simulation_->prepare(*this);
+    std::lock_guard guard(living_runtimes().mutex);
+    living_runtimes().list.push_back(this);
+}
+
+Scheduler::~Scheduler() {
+    stop();
+    // Before anything goes that a call still running there could touch.
+    threads_.reset();
+    arena_.reset();
+    {
+        std::lock_guard guard(living_runtimes().mutex);
+        std::erase(living_runtimes().list, this);
+    }
+    while (visitors_.load() != 0) std::this_thread::yield();
+    if (simulation_) simulation_->abandon(*this);
+    runtime_ends();
+}
+
+void Scheduler::start(unsigned first) {
+    if (simulation_) return;
+    first_thread_ = first;
+    try {
+        for (unsigned i = first; i < workers_.size(); ++i) {
+            worker_threads_.emplace_back([this, i] { workers_[i]->run_on_this_thread(); });
+            char name[16];
+            std::snprintf(name, sizeof name, "weft-%u", i);
+            pthread_setname_np(worker_threads_.back().native_handle(), name);
+        }
+    } catch (...) {
+        join_workers();
+        throw;
+    }
+}
+
+void Scheduler::run_until_done(TaskCore& task) {
+    struct Leaver : detail::JoinNode {
+        Worker* worker = nullptr;
+    } leaver;
+    leaver.worker = workers_[0].get();
+    leaver.notify = [](detail::JoinNode& self, detail::Core&) noexcept {
+        static_cast<Leaver&>(self).worker->leave();
+    };
+    if (!detail::add_joiner(task, leaver)) return;
+    workers_[0]->run_on_this_thread();
+    // notify ran under the task's lock: after this it has returned, and `leaver` may go.
+    std::lock_guard guard(task.lock);
+}
+
+void Scheduler::join_workers() noexcept {
+    for (std::size_t i = 0; i < worker_threads_.size(); ++i) workers_[first_thread_ + i]->leave();
+    for (std::thread& thread : worker_threads_) thread.join();
+    worker_threads_.clear();
+}
+
+void Scheduler::stop() noexcept {
+    join_workers();
+    // Nobody will run what comes from now on, or came too late to be seen.
+    inject_.close();
+    while (TaskCore* task = inject_.pop()) release_unrun(*task);
+    for (auto& worker : workers_) {
+        while (TaskCore* task = worker->mailbox().pop()) release_unrun(*task);
+        while (TaskCore* task =
+                   worker->deque().pop_oldest([](TaskCore* dead) { detail::drop_ref(*dead); }))
+            release_unrun(*task);
+    }
+}
+
+Threads& Scheduler::threads() {
+    std::lock_guard guard(offload_mutex_);
+    if (threads_ == nullptr)
+        threads_ = std::make_unique<Threads>(
+            std::min<std::size_t>(options_.cores + 4, kMostBlockingThreads));
+    return *threads_;
+}
+
+Arena& Scheduler::arena() {
+    std::lock_guard guard(offload_mutex_);
+    if (arena_ == nullptr) arena_ = std::make_unique<Arena>(options_.cores);
+    return *arena_;
+}
+
+void Scheduler::inject(TaskCore& task) noexcept {
+    Visit visit(*this);
+    if (inject_.push(task))
+        wake_one();
+    else
+        release_unrun(task);
+}
+
+void Scheduler::wake_one() noexcept {
+    int worker = idle_.notify();
+    if (worker != Idle<detail::StdEnv>::kNobody) ring(static_cast<unsigned>(worker));
+}
+
+void Scheduler::wake(unsigned worker) noexcept {
+    // See Idle::take: a publisher may have counted on the searcher that this one did not become.
+    if (!idle_.take(worker)) wake_one();
+    ring(worker);
+}
+
+void Scheduler::ring(unsigned worker) noexcept {
+    if (simulation_)
+        simulation_->wake(worker);
+    else
+        workers_[worker]->parker().give_token(driver_.get());
+}
+
+bool Scheduler::any_work_for(Worker& worker) noexcept {
+    if (!inject_.empty() || !worker.mailbox().empty()) return true;
+    for (auto& other : workers_)
+        if (other->deque().size() != 0) return true;
+    return false;
+}
+
+}  // namespace weft::rt

@@ -1,0 +1,118 @@
+// A runtime: its workers, its inject queue, who sleeps, its driver; start, submit, stop.
+//
+// Worker 0 belongs to the thread that calls run() (or, in a weft::Runtime, to a thread like the others); workers 1..
+// have threads of their own from start() to stop(). Shutdown in steps: cancel_leftovers() has ended every task
+// (api/run.cpp waits for them in a task of its own); stop() tells each worker to leave its loop and joins; the
+// destructor gives stacks back. What a stray thread submits too late to be run ends as cancelled, in stop() or at once.
+#pragma once
+
+#include <weft/detail/engine.hpp>
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "driver.hpp"
+#include "idle.hpp"
+#include "inject.hpp"
+#include "simulation.hpp"
+#include "worker.hpp"
+
+namespace weft::rt {
+
+using SchedulerOptions = detail::EngineOptions;
+
+class Arena;
+class Threads;
+
+class Scheduler {
+public:
+    explicit Scheduler(const SchedulerOptions& options);
+    ~Scheduler();
+    Scheduler(const Scheduler&) = delete;
+    Scheduler& operator=(const Scheduler&) = delete;
+
+    /// Starts the threads of workers first.. (0 or 1). std::system_error: none is left running.
+    void start(unsigned first);
+    /// Runs worker 0 on this thread until the task is done.
+    void run_until_done(TaskCore& task);
+    /// Ends and joins all threads. No task of this runtime may be running on the caller's thread.
+    void stop() noexcept;
+
+    /// Any thread: a task that no worker of this runtime made runnable.
+    void inject(TaskCore& task) noexcept;
+
+    /// A thread from outside that is about to let a task of this runtime go on, and has more to do here after that.
+    /// The task may end, and with it the runtime, at once: so the destructor waits for those visitors. To be made
+    /// while something keeps the runtime alive.
+    void begin_visit() const noexcept { visitors_.fetch_add(1); }
+    void end_visit() const noexcept { visitors_.fetch_sub(1); }
+    class Visit {
+    public:
+        explicit Visit(Scheduler& scheduler) noexcept : scheduler_(scheduler) {
+            scheduler_.visitors_.fetch_add(1);
+        }
+        ~Visit() { scheduler_.visitors_.fetch_sub(1); }
+        Visit(const Visit&) = delete;
+        Visit& operator=(const Visit&) = delete;
+
+    private:
+        Scheduler& scheduler_;
+    };
+    /// Any thread, after publishing work in a worker's queue.
+    void work_published() noexcept { wake_one(); }
+    void wake_one() noexcept;
+    void wake(unsigned worker) noexcept;
+    /// A worker's last look before it sleeps.
+    bool any_work_for(Worker& worker) noexcept;
+
+    std::vector<std::unique_ptr<Worker>>& workers() noexcept { return workers_; }
+    Inject& injected() noexcept { return inject_; }
+    Idle<detail::StdEnv>& idle() noexcept { return idle_; }
+    Driver& driver() noexcept { return *driver_; }
+    Simulation* simulation() const noexcept { return simulation_.get(); }
+    TimePoint now() noexcept { return driver_->now(); }
+
+    bool strict() const noexcept { return options_.strict; }
+    bool debug() const noexcept { return options_.debug; }
+    bool solo() const noexcept { return workers_.size() == 1; }
+    std::size_t stack_bytes() const noexcept { return options_.stack_bytes; }
+    const SchedulerOptions& options() const noexcept { return options_; }
+
+    /// The ways out, made when they are first used. std::bad_alloc.
+    Threads& threads();
+    Arena& arena();
+
+    // One worker at a time polls the driver. `poll_until` tells the others when it will look up by itself.
+    bool try_take_driver() noexcept { return !driver_taken_.exchange(true); }
+    void release_driver() noexcept { driver_taken_.store(false); }
+    std::atomic<std::int64_t>& poll_until() noexcept { return poll_until_; }
+
+private:
+    void ring(unsigned worker) noexcept;
+    void join_workers() noexcept;
+
+    SchedulerOptions options_;
+    std::unique_ptr<Simulation> simulation_;
+    std::unique_ptr<Driver> driver_;
+    Inject inject_;
+    mutable std::atomic<unsigned> visitors_{0};
+    Idle<detail::StdEnv> idle_;
+    std::vector<std::unique_ptr<Worker>> workers_;
+    std::vector<std::thread> worker_threads_;  // of the workers from first_thread_ on
+    unsigned first_thread_ = 0;
+    std::mutex offload_mutex_;
+    std::unique_ptr<Threads> threads_;
+    std::unique_ptr<Arena> arena_;
+    std::atomic<bool> driver_taken_{false};
+    std::atomic<std::int64_t> poll_until_{INT64_MIN};
+};
+
+/// Tells the runtime's error sink, if the runtime still lives and has one.
+bool report_to_sink(const Scheduler& scheduler, const std::string& context,
+                    const std::exception_ptr& error, TaskCore* task) noexcept;
+
+}  // namespace weft::rt

@@ -1,0 +1,68 @@
+// Virtual time and one seed: N virtual workers on one thread.
+//
+// In a simulation every worker is a Worker like any other, but they share one thread and take turns: at each look for
+// work and each wake-up the seed decides who goes on. Sleeping costs no time: when all workers sleep, the clock jumps
+// to the next deadline. It does not jump while real work is under way outside (an offload): then the thread really
+// waits for it. When all sleep, nothing is due and nothing is outside, the program is deadlocked, and says so.
+//
+// What makes a run repeatable: one thread, one seed for every choice, and no clock but this one. What user code does
+// with other threads, other clocks or the order of addresses is outside of it.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+
+#include "driver.hpp"
+#include "random.hpp"
+
+namespace weft::rt {
+
+class Scheduler;
+class Worker;
+
+class Simulation {
+public:
+    explicit Simulation(std::uint64_t seed);
+    ~Simulation();
+
+    /// The driver that the scheduler uses: virtual clock, real bell.
+    std::unique_ptr<Driver> make_driver();
+    /// Gives every worker but the first a stack to begin on.
+    void prepare(Scheduler& scheduler);
+    void abandon(Scheduler& scheduler) noexcept;
+
+    /// A point where the schedule may turn: perhaps another virtual worker goes on first.
+    void turn(Worker& worker) noexcept;
+    /// The worker has found nothing: others go on; when nobody can, time jumps. Returns when there may be work.
+    void sleep(Worker& worker) noexcept;
+    /// Any thread.
+    void wake(unsigned worker) noexcept;
+
+    /// Any thread: real work outside has begun or ended; time stands still meanwhile.
+    void outside_begins() noexcept { outside_.fetch_add(1); }
+    void outside_ends() noexcept;
+
+    TimePoint now() const noexcept { return TimePoint(Duration(now_.load())); }
+    std::uint64_t seed() const noexcept { return seed_; }
+    /// A digest of all choices made so far: equal seeds give equal hashes.
+    std::uint64_t schedule_hash() const noexcept { return hash_; }
+    TimePoint started() const noexcept { return started_; }
+
+private:
+    void go_to(Worker& from, unsigned to) noexcept;
+    bool advance(Scheduler& scheduler) noexcept;
+    bool wait_outside(Scheduler& scheduler) noexcept;
+    [[noreturn]] void report_deadlock(Scheduler& scheduler) noexcept;
+
+    const std::uint64_t seed_;
+    Random random_;
+    std::uint64_t hash_ = 0;
+    std::atomic<std::int64_t> now_;
+    TimePoint started_;
+    std::atomic<unsigned> outside_{0};
+    std::unique_ptr<std::atomic<bool>[]> awake_;  // by worker
+    Driver* bell_ = nullptr;
+};
+
+}  // namespace weft::rt

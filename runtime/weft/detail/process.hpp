@@ -1,0 +1,123 @@
+// The door between the interface of the process offload (api/weft/process.hpp) and its engine
+// (runtime/process/).
+//
+// Above it are the user's types: archives, exceptions, templates. Below it are bytes and processes.
+// A call goes down as the address of a function and a block of bytes, and comes back as a
+// ProcessReply. In the worker process the same address and bytes come up again through a
+// ProcessHandler.
+// Not for users.
+// Thread rules: run_in_process() from any task or thread; the handler runs in a worker's main
+// thread.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <utility>
+
+#include <sys/types.h>
+
+namespace weft::rt::process {
+class Pool;
+}
+
+namespace weft::detail {
+
+/// Bytes for or from another process, owned: a block of malloc's or a mapping.
+class ProcessBytes {
+public:
+    enum class Origin : std::uint8_t { malloc, mmap };
+
+    ProcessBytes() = default;
+    ProcessBytes(const std::byte* data, std::size_t size, Origin origin) noexcept
+        : data_(data), size_(size), origin_(origin) {}
+    ProcessBytes(ProcessBytes&& other) noexcept
+        : data_(std::exchange(other.data_, nullptr)),
+          size_(std::exchange(other.size_, 0)),
+          origin_(other.origin_) {}
+    ProcessBytes& operator=(ProcessBytes&& other) noexcept {
+        std::swap(data_, other.data_);
+        std::swap(size_, other.size_);
+        std::swap(origin_, other.origin_);
+        return *this;
+    }
+    ~ProcessBytes() {
+        if (data_ != nullptr) release();
+    }
+
+    std::span<const std::byte> bytes() const noexcept { return {data_, size_}; }
+
+private:
+    void release() noexcept;
+
+    const std::byte* data_ = nullptr;
+    std::size_t size_ = 0;
+    Origin origin_ = Origin::malloc;
+};
+
+/// The bytes in front of a call's arguments that the engine fills.
+inline constexpr std::size_t kProcessCallHeadroom = 48;
+
+enum class ProcessEnding : std::uint8_t {
+    value,             ///< `bytes` is the result
+    exception,         ///< `bytes` is the exception
+    worker_died,       ///< `pid`, `wait_status`; `text` says why it was killed, if weft did it
+    unknown_function,  ///< `text`
+    not_run,           ///< `text`, `error`: nothing could be started, or sent
+    answer_lost,       ///< `text`, `error`: it ran, but its result could not be sent or taken
+    closed,            ///< the pool has been shut down
+    foreign,           ///< the pool belongs to the process that this one was forked from
+};
+
+struct ProcessReply {
+    ProcessEnding ending = ProcessEnding::closed;
+    int wait_status = 0;
+    int error = 0;
+    pid_t pid = 0;
+    ProcessBytes bytes;
+    std::string text;
+};
+
+/// Sends `message` (headroom, then arguments) to a worker that calls the code's handler with it,
+/// and waits for what comes back. A cancel takes the call back: it does not start, or its worker is
+/// killed. Throws CancelledError; std::system_error where the pool cannot begin.
+ProcessReply run_in_process(rt::process::Pool& pool, const void* code,
+                            std::span<std::byte> message);
+
+rt::process::Pool* make_process_pool(unsigned workers, std::size_t length_max);
+void destroy_process_pool(rt::process::Pool* pool) noexcept;
+/// `abandon`: those who wait are left as they are, since the program is ending.
+void shut_down_process_pool(rt::process::Pool& pool, bool abandon) noexcept;
+
+struct ProcessPoolFigures {
+    unsigned workers = 0;       ///< that live, or are being started
+    unsigned idle = 0;          ///< of these
+    std::size_t queued = 0;     ///< calls that no worker has yet
+    std::uint64_t calls = 0;    ///< handed in, since the pool was made
+    std::uint64_t started = 0;  ///< workers
+    std::uint64_t died = 0;     ///< workers, killed ones included
+};
+ProcessPoolFigures process_pool_figures(const rt::process::Pool& pool) noexcept;
+
+/// The processors this process may use.
+unsigned process_pool_default_workers() noexcept;
+
+/// What a handler makes of a call.
+struct ProcessAnswer {
+    enum class Kind : std::uint8_t { value, exception };
+    Kind kind = Kind::value;
+    ProcessBytes bytes;
+};
+/// In a worker: `code` as run_in_process() had it (at this process's address), the arguments, and
+/// how many bytes an answer may have.
+using ProcessHandler = void (*)(const void* code, std::span<const std::byte> arguments,
+                                std::size_t bytes_max, ProcessAnswer& answer) noexcept;
+
+/// At the start of main. Returns in an ordinary start of the program, and never in a fork server of
+/// it.
+void enter_main(char** argv, ProcessHandler handler);
+/// Whether enter_main() has been called: without it no fork server can be made of this program.
+bool main_is_wrapped() noexcept;
+
+}  // namespace weft::detail

@@ -1,0 +1,103 @@
+// What the tests of the process offload share: seeing processes end, and hearing from workers.
+//
+// A worker inherits nothing of the test's, so what it has to tell while it runs goes through a FIFO
+// that it opens by name. Ends of processes are waited for on pidfds: nothing here looks at a clock
+// but to give up.
+#pragma once
+
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "process/os.hpp"
+
+namespace weft::test {
+
+/// Holds on to a process, so that its end can be seen although it is nobody's child here.
+class Watched {
+public:
+    explicit Watched(pid_t pid) {
+        EXPECT_EQ(rt::process::open_pidfd(pid, pidfd_), 0) << "process " << pid;
+    }
+    bool lives() const { return !rt::process::wait_for_end(pidfd_, 0); }
+    /// Waits; false after 20 seconds.
+    bool ends() const { return rt::process::wait_for_end(pidfd_, 20'000); }
+    void kill(int signal) const { EXPECT_EQ(rt::process::kill_by_pidfd(pidfd_, signal), 0); }
+
+private:
+    rt::process::Descriptor pidfd_;
+};
+
+/// A FIFO in a directory of its own. Workers tell(), the test hears().
+class Messenger {
+public:
+    Messenger() {
+        char directory[] = "/tmp/weft-test-XXXXXX";
+        EXPECT_NE(::mkdtemp(directory), nullptr);
+        directory_ = directory;
+        path_ = directory_ + "/fifo";
+        EXPECT_EQ(::mkfifo(path_.c_str(), 0600), 0);
+        // Both ways, so that neither side waits for the other to open it.
+        fifo_ = rt::process::Descriptor(::open(path_.c_str(), O_RDWR | O_CLOEXEC));
+    }
+    ~Messenger() {
+        ::unlink(path_.c_str());
+        ::rmdir(directory_.c_str());
+    }
+    const std::string& path() const { return path_; }
+
+    /// In a worker.
+    static void tell(const std::string& path, int number) {
+        int fd = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
+        if (fd < 0 || ::write(fd, &number, sizeof number) != sizeof number) std::abort();
+        ::close(fd);
+    }
+    /// In a worker: waits for a number that was told there.
+    static int listen(const std::string& path) {
+        int fd = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
+        int number = -1;
+        if (::read(fd, &number, sizeof number) != sizeof number) std::abort();
+        ::close(fd);
+        return number;
+    }
+    /// In the test: waits for one; -1 after 20 seconds.
+    int hear() const {
+        pollfd watched{fifo_.get(), POLLIN, 0};
+        int number = -1;
+        if (::poll(&watched, 1, 20'000) <= 0) return -1;
+        if (::read(fifo_.get(), &number, sizeof number) != sizeof number) return -1;
+        return number;
+    }
+
+private:
+    std::string directory_;
+    std::string path_;
+    rt::process::Descriptor fifo_;
+};
+
+/// In a worker: its end of the socket to the program.
+inline int worker_socket() {
+    for (int fd = 3; fd < 64; ++fd) {
+        int type = 0;
+        socklen_t size = sizeof type;
+        if (::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_SEQPACKET) {
+            return fd;
+        }
+    }
+    std::abort();
+}
+
+/// In a worker: waits to be killed.
+[[noreturn]] inline void hang() {
+    for (;;) ::pause();
+}
+
+}  // namespace weft::test
