@@ -13,9 +13,11 @@ import json
 import os
 import platform
 import re
+import resource
 import statistics
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 # Seconds for which Google Benchmark repeats one case, and rounds: in full, and with --quick.
@@ -27,6 +29,8 @@ SLOW = {"sleepers", "post", "sleep", "process"}
 
 COUNTERS = ("per_op", "allocs", "sleeps", "bytes", "create", "create_cpu", "late", "late_cpu",
             "p50", "p99")
+
+UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0}
 
 # What is added by Google Benchmark to a name: how it measured.
 HOW_MEASURED = re.compile(r"/(process_time|real_time|manual_time|iterations:\d+)(?=/|$)")
@@ -77,6 +81,8 @@ def parse_arguments():
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
     parser.add_argument("--rounds", type=int, help="how many rounds")
     parser.add_argument("--json", metavar="FILE", help="write all figures there")
+    parser.add_argument("--patience", type=float, default=0, metavar="MINUTES",
+                        help="for so long, run again what other programs disturbed")
     parser.add_argument("--programs", metavar="DIR", type=Path, required=True,
                         help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -96,11 +102,43 @@ def find_programs(directory, subjects):
     return {name: p for name, p in programs.items() if not subjects or name in subjects}
 
 
-def run_program(program, min_time, pattern):
+class Machine:
+    """What other programs take of it while ours run."""
+
+    # More than this much of one core, and a run with several workers says nothing.
+    DISTURBED = 0.15
+
+    def __init__(self, patience):
+        self.deadline = time.monotonic() + patience
+        self.taken = []
+
+    @staticmethod
+    def busy_seconds():
+        """Of all cores, by all programs but the children of this one that have ended."""
+        with open("/proc/stat", encoding="ascii") as file:
+            ticks = [int(field) for field in file.readline().split()[1:]]
+        user, nice, system, _, _, irq, softirq = ticks[:7]
+        ours = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return ((user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
+                - ours.ru_utime - ours.ru_stime)
+
+    def run(self, command):
+        """Runs a program; again, while there is patience, if others have disturbed it."""
+        while True:
+            start, busy = time.monotonic(), self.busy_seconds()
+            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                  text=True)
+            taken = (self.busy_seconds() - busy) / (time.monotonic() - start)
+            if taken < self.DISTURBED or time.monotonic() > self.deadline:
+                self.taken.append(taken)
+                return done
+            time.sleep(1)
+
+
+def run_program(machine, program, min_time, pattern):
     """One short run: {name: {counter: value}}."""
-    command = [str(program), f"--benchmark_min_time={min_time}", "--benchmark_format=json",
-               f"--benchmark_filter={pattern}"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    done = machine.run([str(program), f"--benchmark_min_time={min_time}",
+                        "--benchmark_format=json", f"--benchmark_filter={pattern}"])
     if done.returncode != 0:
         sys.exit(f"\nbench/micro/run: {program.name} failed ({done.returncode}):\n{done.stderr}")
     cases = {}
@@ -108,8 +146,7 @@ def run_program(program, min_time, pattern):
         if case.get("error_occurred"):
             continue
         name = HOW_MEASURED.sub("", case["name"])
-        known = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0}
-        figures = {"time": case["real_time"] * known[case["time_unit"]]}
+        figures = {"time": case["real_time"] * UNITS[case["time_unit"]]}
         for counter in COUNTERS:
             if counter in case:
                 figures[counter] = case[counter]
@@ -119,7 +156,7 @@ def run_program(program, min_time, pattern):
     return cases
 
 
-def run_all(programs, plan, quick):
+def run_all(machine, programs, plan, quick):
     rounds = []
     for number in range(plan["rounds"]):
         cases = {}
@@ -129,7 +166,7 @@ def run_all(programs, plan, quick):
             say(f"round {number + 1} of {plan['rounds']}: {name}")
             # A million sleepers need 4.5 GB and half a minute.
             pattern = "-1M" if name == "sleepers" and quick else "."
-            cases |= run_program(program, plan["min_time"], pattern)
+            cases |= run_program(machine, program, plan["min_time"], pattern)
         rounds.append(cases)
     say("")
     return rounds
@@ -237,8 +274,7 @@ def describe_machine():
     except OSError:
         pass
     return {"date": datetime.date.today().isoformat(), "cpu": cpu,
-            "cores": len(os.sched_getaffinity(0)), "kernel": platform.release(),
-            "load": round(os.getloadavg()[0], 2)}
+            "cores": len(os.sched_getaffinity(0)), "kernel": platform.release()}
 
 
 def main():
@@ -249,17 +285,23 @@ def main():
     programs = find_programs(options.programs, options.subjects)
     if not programs:
         sys.exit(f"bench/micro/run: there are no programs in {options.programs}")
-    machine = describe_machine()
-    print(f"weft, micro benchmarks, {machine['date']}: {machine['cores']} cores "
-          f"({machine['cpu']}), Linux {machine['kernel']}, load {machine['load']}, "
-          f"{plan['rounds']} rounds", flush=True)
-    rounds = run_all(programs, plan, options.quick)
+    about = describe_machine()
+    print(f"weft, micro benchmarks, {about['date']}: {about['cores']} cores "
+          f"({about['cpu']}), Linux {about['kernel']}, {plan['rounds']} rounds", flush=True)
+    machine = Machine(60 * options.patience)
+    rounds = run_all(machine, programs, plan, options.quick)
+    about["others"] = statistics.median(machine.taken)
+    disturbed = sum(taken >= Machine.DISTURBED for taken in machine.taken)
     summary, verdicts = summarize(rounds), judge(rounds)
     print_table(summary)
     print_verdicts(verdicts)
+    if disturbed > 0:
+        print(f"\n{disturbed} of {len(machine.taken)} runs were disturbed: other programs took "
+              f"{about['others']:.2f} cores (median). Wall times, and all with more than one "
+              "worker, are too long; CPU times less so.")
     if options.json:
-        result = {"machine": machine, "plan": plan, "cases": summary, "yardsticks": verdicts}
-        Path(options.json).write_text(json.dumps(result, indent=2) + "\n")
+        result = {"machine": about, "plan": plan, "cases": summary, "yardsticks": verdicts}
+        Path(options.json).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

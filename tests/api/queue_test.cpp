@@ -1,4 +1,6 @@
 // Queue: order, waiting, cancelling, join. The ids are those of asyncio's semantics.
+#include <weft/testing.hpp>
+
 #include <algorithm>
 #include <deque>
 #include <memory>
@@ -85,6 +87,25 @@ TEST_P(QueueTest, BlockedPuttersItemsComeInOrderThoughRoomComesAtOnce) {
         for (int i = 8; i < 16; ++i) EXPECT_EQ(queue.get(), i);
         for (auto& putter : putters) weft::await(putter);
     });
+}
+
+// Woken together, the waiters run in any order on several workers; their items do not.
+TEST(QueueSchedules, BlockedOnesAreServedInOrderWhicheverOfThemRunsFirst) {
+    auto serve_in_order = [] {
+        Queue<int> queue(4);
+        for (int i = 0; i < 4; ++i) queue.put(i);
+        std::vector<weft::Task<void>> putters;
+        for (int i = 4; i < 8; ++i) putters.push_back(start([&, i] { queue.put(i); }));
+        for (int i = 0; i < 4; ++i) EXPECT_EQ(queue.get_nowait(), i);
+        for (int i = 4; i < 8; ++i) EXPECT_EQ(queue.get(), i);
+        for (auto& putter : putters) weft::await(putter);
+
+        std::vector<weft::Task<int>> getters;
+        for (int i = 0; i < 4; ++i) getters.push_back(start([&] { return queue.get(); }));
+        for (int i = 0; i < 4; ++i) queue.put_nowait(i);
+        for (int i = 0; auto& getter : getters) EXPECT_EQ(weft::await(getter), i++);
+    };
+    weft::testing::explore(300, serve_in_order, {.workers = 3});
 }
 
 TEST_P(QueueTest, WhatIsSetAsideForAWaiterIsNotToBeHad) {

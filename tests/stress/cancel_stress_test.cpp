@@ -1,7 +1,6 @@
 // Races of cancels with ends, from other threads and from other workers: whatever comes first, each wait ends once,
 // with one result; nobody is forgotten. Counts are what is checked: every round ends in one of the ways that it may.
-#include <barrier>
-#include <random>
+#include <memory>
 #include <stdexcept>
 
 #include "api/core_support.hpp"
@@ -21,8 +20,7 @@ WEFT_TEST_ON_THREADS(CancelStressTest);
 
 /// A few steps that take a different time each round, so that the racers meet everywhere.
 void wander(int steps) {
-    for (volatile int i = 0; i < steps; i = i + 1) {
-    }
+    for (int i = 0; i < steps; ++i) asm volatile("");
 }
 
 enum class End { value, cancelled, other };
@@ -70,77 +68,102 @@ private:
 
 // --- with another thread ------------------------------------------------------------------------------------------
 
-TEST_P(CancelStressTest, AThreadThatSetsAFutureAgainstACancelOfItsWaiter) {
+// Both sides go through a batch at once: a race costs less than the meeting of two threads.
+constexpr int kBatch = 100;
+constexpr int kBatches = kMany / kBatch;
+
+TEST_P(CancelStressTest, AThreadThatSetsFuturesAgainstCancelsOfTheirWaiters) {
     run([] {
-        std::optional<Future<int>> future;
+        std::vector<Future<int>> futures;
         std::atomic<int> set = 0;
         OtherThread setter([&](int round) {
-            wander(round % 97);
-            if (future->try_set_result(round)) ++set;
+            for (int i = 0; i < kBatch; ++i) {
+                wander((round + 7 * i) % 97);
+                if (futures[static_cast<std::size_t>(i)].try_set_result(i)) ++set;
+            }
         });
         int values = 0;
         int cancelled = 0;
-        for (int round = 0; round < kMany; ++round) {
-            future.emplace();
-            Task<int> waiter = start([&, mine = *future] { return await(mine); });
+        for (int round = 0; round < kBatches; ++round) {
+            futures = std::vector<Future<int>>(kBatch);
+            std::vector<Task<int>> waiters;
+            for (auto& future : futures)
+                waiters.push_back(start([future] { return await(future); }));
+            std::vector<bool> asked;
             setter.begin(round);
-            wander(round % 89);
-            bool asked = waiter.cancel();
-            End end = end_of([&] { EXPECT_EQ(await(waiter), round); });
+            for (auto& waiter : waiters) {
+                wander((round + 5 * static_cast<int>(asked.size())) % 89);
+                asked.push_back(waiter.cancel());
+            }
+            for (std::size_t i = 0; i < kBatch; ++i) {
+                End end = end_of([&] { EXPECT_EQ(await(waiters[i]), static_cast<int>(i)); });
+                ASSERT_NE(end, End::other);
+                ASSERT_TRUE(asked[i] || end == End::value) << "cancelled without a cancel";
+                ASSERT_TRUE(futures[i].done());
+                (end == End::value ? values : cancelled) += 1;
+            }
             setter.wait_for_end(round);
-            ASSERT_NE(end, End::other);
-            ASSERT_TRUE(asked || end == End::value) << "cancelled without a cancel";
-            ASSERT_TRUE(future->done());
-            (end == End::value ? values : cancelled) += 1;
         }
-        EXPECT_EQ(values + cancelled, kMany);
+        EXPECT_EQ(values + cancelled, kBatch * kBatches);
         EXPECT_GE(set, values);
     });
 }
 
-TEST_P(CancelStressTest, AThreadThatSetsAnEventAgainstACancelOfItsWaiter) {
+TEST_P(CancelStressTest, AThreadThatSetsEventsAgainstCancelsOfTheirWaiters) {
     run([] {
-        std::optional<Event> event;
+        std::unique_ptr<Event[]> events;
         OtherThread setter([&](int round) {
-            wander(round % 97);
-            event->set();
+            for (int i = 0; i < kBatch; ++i) {
+                wander((round + 7 * i) % 97);
+                events[static_cast<std::size_t>(i)].set();
+            }
         });
-        for (int round = 0; round < kMany; ++round) {
-            event.emplace();
-            auto waiter = start([&] { return event->wait(); });
+        for (int round = 0; round < kBatches; ++round) {
+            events = std::make_unique<Event[]>(kBatch);
+            std::vector<Task<bool>> waiters;
+            for (std::size_t i = 0; i < kBatch; ++i)
+                waiters.push_back(start([&event = events[i]] { return event.wait(); }));
             setter.begin(round);
-            wander(round % 89);
-            waiter.cancel();
-            End end = end_of([&] { EXPECT_TRUE(await(waiter)); });
+            int turn = 0;
+            for (auto& waiter : waiters) {
+                wander((round + 5 * ++turn) % 89);
+                waiter.cancel();
+            }
+            for (auto& waiter : waiters)
+                ASSERT_NE(end_of([&] { EXPECT_TRUE(await(waiter)); }), End::other);
             setter.wait_for_end(round);
-            ASSERT_NE(end, End::other);
         }
     });
 }
 
-TEST_P(CancelStressTest, AThreadThatCancelsAgainstTheEndOfTheTask) {
+TEST_P(CancelStressTest, AThreadThatCancelsAgainstTheEndsOfTasks) {
     run([] {
-        Task<int> task;
+        std::vector<Task<int>> tasks;
         std::atomic<int> asked = 0;
         OtherThread canceller([&](int round) {
-            wander(round % 97);
-            if (task.cancel("race")) ++asked;
+            for (auto& task : tasks) {
+                wander((round * 7) % 97);
+                if (task.cancel("race")) ++asked;
+            }
         });
         int cancelled = 0;
-        for (int round = 0; round < kMany; ++round) {
-            task = create_task([round] {
-                wander(round % 31);
-                yield();
-                wander(round % 37);
-                return round;
-            });
-            Task<int> mine = task;
+        for (int round = 0; round < kBatches; ++round) {
+            tasks.clear();
+            for (int i = 0; i < kBatch; ++i)
+                tasks.push_back(create_task([i, round] {
+                    wander((round + i) % 31);
+                    yield();
+                    wander((round + i) % 37);
+                    return i;
+                }));
             canceller.begin(round);
             if (round % 3 != 0) yield();
-            End end = end_of([&] { EXPECT_EQ(await(mine), round); });
+            for (int i = 0; i < kBatch; ++i) {
+                End end = end_of([&] { EXPECT_EQ(await(tasks[static_cast<std::size_t>(i)]), i); });
+                ASSERT_NE(end, End::other);
+                if (end == End::cancelled) ++cancelled;
+            }
             canceller.wait_for_end(round);
-            ASSERT_NE(end, End::other);
-            if (end == End::cancelled) ++cancelled;
         }
         EXPECT_LE(cancelled, asked) << "a CancelledError that nobody asked for";
     });
