@@ -1,14 +1,24 @@
+#include <weft/detail/engine.hpp>
 #include <weft/gather.hpp>
 
+#include <iterator>
 #include <memory>
 #include <mutex>
+
+#include "detail/call_soon.hpp"
 
 namespace weft::detail {
 
 namespace {
 
+struct GatherWait;
+
+struct GatherNode : JoinNode {
+    GatherWait* wait = nullptr;
+};
+
 /// Shared by the nodes in the children's lists. Lock order: a child's lock, then this one.
-struct GatherWait : CancelHook {
+struct GatherWait : CancelHook, std::enable_shared_from_this<GatherWait> {
     SpinLock lock;
     std::size_t pending = 0;
     Core* failed = nullptr;  // the first one
@@ -18,6 +28,11 @@ struct GatherWait : CancelHook {
     std::string message;  // of the cancel
     Core* const* cores = nullptr;
     std::size_t size = 0;
+    rt::Scheduler* strict = nullptr;  // the waiter's runtime, if it keeps asyncio's order
+    GatherNode few[4];
+    std::unique_ptr<GatherNode[]> many;
+
+    GatherNode* nodes() noexcept { return many != nullptr ? many.get() : few; }
 
     // Cancelled, it waits for all: what they refer to may be in the caller's frame.
     bool over() const noexcept {
@@ -25,17 +40,24 @@ struct GatherWait : CancelHook {
     }
 };
 
-struct GatherNode : JoinNode {
-    GatherWait* wait = nullptr;
-};
-
-void child_done(JoinNode& self, Core& child) noexcept {
-    GatherWait& wait = *static_cast<GatherNode&>(self).wait;
+void settle(GatherWait& wait, Core& child) noexcept {
     std::lock_guard guard(wait.lock);
     --wait.pending;
     if (child.outcome != Outcome::value && wait.failed == nullptr) wait.failed = &child;
     // Under the lock: the waiter takes it before it leaves, so `wait` outlives this call.
     if (wait.over() && wait.waiter.core != nullptr) lowlevel::unpark(wait.waiter);
+}
+
+void child_done(JoinNode& self, Core& child) noexcept {
+    GatherWait& wait = *static_cast<GatherNode&>(self).wait;
+    if (wait.strict != nullptr) {
+        // asyncio's gather hears of a child's end by a callback. The waiter may have gone by then.
+        auto hear = [kept = wait.shared_from_this(), ref = CoreRef::share(child)] {
+            settle(*kept, *ref);
+        };
+        if (call_soon(*wait.strict, hear)) return;
+    }
+    settle(wait, child);
 }
 
 void cancel_children(CancelHook& self, const std::string& message) noexcept {
@@ -50,12 +72,14 @@ void cancel_children(CancelHook& self, const std::string& message) noexcept {
 }
 
 /// Links a node into each child; a child that is done already counts at once.
-void watch(GatherWait& wait, GatherNode* nodes) noexcept {
+void watch(GatherWait& wait) {
+    if (wait.size > std::size(wait.few)) wait.many = std::make_unique<GatherNode[]>(wait.size);
     wait.pending = wait.size;
     for (std::size_t i = 0; i < wait.size; ++i) {
-        nodes[i].wait = &wait;
-        nodes[i].notify = child_done;
-        if (!add_joiner(*wait.cores[i], nodes[i])) child_done(nodes[i], *wait.cores[i]);
+        GatherNode& node = wait.nodes()[i];
+        node.wait = &wait;
+        node.notify = child_done;
+        if (!add_joiner(*wait.cores[i], node)) child_done(node, *wait.cores[i]);
     }
 }
 
@@ -92,16 +116,20 @@ void wait_until_over(GatherWait& wait) {
 
 void gather_cores(Core* const* cores, std::size_t n, GatherMode mode) {
     if (n == 0) return;
-    GatherWait wait;
+    auto shared = std::make_shared<GatherWait>();
+    GatherWait& wait = *shared;
     wait.cancel = cancel_children;
     wait.stop_at_failure = mode == GatherMode::first_error;
     wait.cores = cores;
     wait.size = n;
-    auto nodes = std::make_unique<GatherNode[]>(n);
-    watch(wait, nodes.get());
+    if (options_of(*current_scheduler()).strict) wait.strict = current_scheduler();
+    watch(wait);
     if (mode == GatherMode::all) run_unstarted_inline(wait);
+    // In asyncio's order a cancel goes to the children at once, not when the waiter gets its turn.
+    if (wait.strict != nullptr) set_cancel_hook(*current_task(), &wait);
     wait_until_over(wait);
-    for (std::size_t i = 0; i < n; ++i) remove_joiner(*cores[i], nodes[i]);
+    if (wait.strict != nullptr) set_cancel_hook(*current_task(), nullptr);
+    for (std::size_t i = 0; i < n; ++i) remove_joiner(*cores[i], wait.nodes()[i]);
     if (wait.failed != nullptr && wait.stop_at_failure) {
         // asyncio: the failures that come after the first one count as read.
         for (std::size_t i = 0; i < n; ++i) cores[i]->error_read.store(true);

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <stdexcept>
+#include <thread>
 
 #include "detail/simulation_request.hpp"
 
@@ -171,9 +172,12 @@ Runtime::~Runtime() {
     if (open_.load()) shutdown();
 }
 
-void Runtime::require_open(const char* what) const {
+Runtime::Submission::Submission(Runtime& runtime, const char* what) : runtime_(runtime) {
     detail::check_not_forked(what);
-    if (!open_.load()) throw UsageError(std::string(what) + ": the runtime has been shut down");
+    runtime_.submissions_.fetch_add(1);
+    if (runtime_.open_.load()) return;
+    runtime_.submissions_.fetch_sub(1);
+    throw UsageError(std::string(what) + ": the runtime has been shut down");
 }
 
 bool Runtime::shutdown(TimePoint deadline) {
@@ -181,6 +185,7 @@ bool Runtime::shutdown(TimePoint deadline) {
         throw UsageError("Runtime::shutdown: cannot be called from one of its own tasks");
     // Closed first: what was submitted before is ended below, what comes now is refused.
     if (!open_.exchange(false)) return true;
+    while (submissions_.load() != 0) std::this_thread::yield();
     bool ended = false;
     detail::TaskCore& core = detail::make_task_core<void>(
         [&] { ended = cancel_all_and_wait(*scheduler_, options_.shutdown_grace, deadline); },

@@ -150,7 +150,7 @@ bool AnyTask::cancel(const std::string& message) const {
     return detail::cancel_task(task(), message);
 }
 int AnyTask::uncancel() const { return detail::uncancel_task(task()); }
-int AnyTask::cancelling() const { return detail::cancelling(task()); }
+int AnyTask::cancelling() const { return detail::cancel_state(task()).requests; }
 std::string AnyTask::get_name() const { return detail::name_of(task()); }
 
 void AnyTask::set_name(const std::string& name) const {

@@ -3,6 +3,8 @@
 
 #include <mutex>
 
+#include "detail/call_soon.hpp"
+
 namespace weft::detail {
 
 TaskGroupState::TaskGroupState() : parent_(*detail::current_task()) {
@@ -35,16 +37,10 @@ void TaskGroupState::on_child_done(Scope& self, TaskCore& child) noexcept {
     if (!options_of(*child.scheduler).strict) return group.settle(child);
     // asyncio's order to the letter: the group hears of a child's end by a callback, one turn later, so that others
     // which are ready now run first. The child counts until then, so the group lives.
-    try {
-        TaskCore& callback = make_task_core<void>(
-            [&group, ref = CoreRef::share(child)] { group.settle(static_cast<TaskCore&>(*ref)); },
-            child.where);
-        callback.is_callback = true;
-        auto handle = CoreRef::adopt(callback);
-        launch(callback);
-    } catch (const std::bad_alloc&) {
-        group.settle(child);
-    }
+    auto settle = [&group, ref = CoreRef::share(child)] {
+        group.settle(static_cast<TaskCore&>(*ref));
+    };
+    if (!call_soon(*child.scheduler, settle)) group.settle(child);
 }
 
 void TaskGroupState::settle(TaskCore& child) noexcept {
@@ -183,7 +179,7 @@ bool TaskGroupState::finish(std::exception_ptr body_error) {
     if (body_error != nullptr && !body_cancelled) errors_.push_back(body_error);
     if (errors_.empty()) return !body_cancelled;
     // asyncio: a cancel from outside that lost against errors is due again, and its count stays as it was.
-    if (cancelling(parent_) > 0) {
+    if (cancel_state(parent_).requests > 0) {
         uncancel_task(parent_);
         cancel_task(parent_, {});
     }

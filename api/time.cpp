@@ -1,4 +1,7 @@
+#include <weft/detail/engine.hpp>
 #include <weft/time.hpp>
+
+#include "detail/call_soon.hpp"
 
 namespace weft {
 
@@ -18,10 +21,43 @@ void cancel_and_wait(Core& core) {
             lowlevel::throw_cancelled();
 }
 
+namespace {
+
+struct ShieldNode : JoinNode {
+    Waiter waiter;
+    rt::Scheduler* strict = nullptr;  // the waiter's runtime, if it keeps asyncio's order
+};
+
+// asyncio wakes who shields through a callback of the inner one's.
+void wake_shielded(JoinNode& self, Core&) noexcept {
+    auto& node = static_cast<ShieldNode&>(self);
+    auto wake = [waiter = node.waiter, alive = CoreRef::share(*node.waiter.core)] {
+        lowlevel::unpark(waiter);
+    };
+    if (node.strict == nullptr || !call_soon(*node.strict, wake)) lowlevel::unpark(node.waiter);
+}
+
+}  // namespace
+
+void wait_shielded(Core& core) {
+    ShieldNode node;
+    node.notify = wake_shielded;
+    if (options_of(*current_scheduler()).strict) node.strict = current_scheduler();
+    auto commit = [&](Waiter self) noexcept {
+        node.waiter = self;
+        return add_joiner(core, node);
+    };
+    while (!core.word.done()) {
+        if (lowlevel::park({"shield", &core}, commit) != lowlevel::Woken::by_cancel) continue;
+        remove_joiner(core, node);
+        lowlevel::throw_cancelled();
+    }
+}
+
 }  // namespace detail
 
 Timeout::Timeout(TimePoint when)
-    : task_(*detail::current_task()), cancelling_before_(detail::cancelling(task_)) {
+    : task_(*detail::current_task()), before_(detail::cancel_state(task_)) {
     deadline = when;
     fire = on_fire;
     arm();
@@ -76,7 +112,7 @@ void Timeout::leave_by_exception() {
     if (state_.load() != State::expiring) return;
     state_.store(State::expired);
     // A cancel from outside, beside ours, stays one.
-    if (detail::uncancel_task(task_) > cancelling_before_) return;
+    if (detail::uncancel_task(task_) > before_.requests) return;
     try {
         throw;
     } catch (const CancelledError&) {
@@ -90,7 +126,8 @@ void Timeout::leave() noexcept {
     detail::stop_timer(*this);
     switch (state_.load()) {
         case State::expiring:
-            detail::uncancel_task(task_);
+            // The block did not wait, or has swallowed the cancel: ours is not to be met by what comes next.
+            detail::uncancel_task(task_, before_);
             state_.store(State::expired);
             break;
         case State::active:

@@ -9,6 +9,10 @@
 // The canceller sets nothing if it meets `buried` there, and then reads `inner`: both operations are on one word, so it
 // sees the store. If it comes before `buried`, it sets the cancel bit, and bury() meets that.
 //
+// If the inner task has ended, the task below is asked again, and no longer buried: run_inline() unburies it before it
+// publishes the end. (Setting the bit without looking again was a lost cancel: by then the task may have another one
+// parked above it.)
+//
 // Order [inner.2]. `inner` may end, and its block be used for another task, while a canceller follows it. Blocks are
 // never unmapped; the canceller takes a reference (fails if the block is not alive or done) and looks again whether it
 // is still `inner`. If the block has a new life, its word was reset with release after the old life's `inner` was
@@ -17,6 +21,7 @@
 
 #include <mutex>
 
+#include "check.hpp"
 #include "completion.hpp"
 #include "worker.hpp"
 
@@ -24,49 +29,31 @@ namespace weft::detail {
 
 namespace {
 
-/// The request is counted and its message kept, before it is seen.
-bool note_request(TaskCore& task, const std::string& message) noexcept {
-    std::lock_guard guard(task.lock);
-    if (task.word.done()) return false;
-    ++task.cancelling;
-    if (message.empty() && task.extra == nullptr) return true;
+void keep_message(TaskCore& task, const std::string& message) noexcept {
+    if (message.empty() && task.extra == nullptr) return;
     try {
         if (task.extra == nullptr) task.extra = new TaskExtra;
         task.extra->cancel_message = message;
     } catch (const std::bad_alloc&) {
         // The cancel matters more than its text.
     }
-    return true;
 }
 
-enum class Passed { yes, ended, look_again };
-
-Passed pass_on(TaskCore& task, const std::string& message) noexcept {
-    {
-        std::lock_guard guard(task.lock);
-        if (task.cancel_hook != nullptr) {
-            task.cancel_hook->cancel(*task.cancel_hook, message);
-            return Passed::yes;
-        }
-    }
-    TaskCore* inner = task.inner.load(std::memory_order_relaxed);
-    if (inner == nullptr) return Passed::ended;
-    if (!inner->word.try_add_ref())
-        return task.inner.load(std::memory_order_relaxed) == inner ? Passed::ended
-                                                                   : Passed::look_again;
-    Passed passed = Passed::look_again;
-    if (task.inner.load(std::memory_order_relaxed) == inner)
-        passed = cancel_task(*inner, message) ? Passed::yes : Passed::ended;
-    drop_ref(*inner);
-    return passed;
+/// Count, message and bit change together under the lock: who looks there sees all of a request or nothing.
+CancelRequest request(TaskCore& task, const std::string& message) noexcept {
+    std::lock_guard guard(task.lock);
+    if (task.word.done()) return CancelRequest::is_done;
+    keep_message(task, message);
+    CancelRequest result = task.word.request_cancel();
+    if (result != CancelRequest::is_done) ++task.cancelling;
+    return result;
 }
 
-}  // namespace
+bool pass_on(TaskCore& task, const std::string& message) noexcept;
 
-bool cancel_task(TaskCore& task, const std::string& message) noexcept {
-    if (!note_request(task, message)) return false;
-    for (;;) {
-        switch (task.word.request_cancel()) {
+bool cancel_one(TaskCore& task, const std::string& message) noexcept {
+    for (CancelRequest result = request(task, message);; result = task.word.request_cancel()) {
+        switch (result) {
             case CancelRequest::is_done:
                 return false;
             case CancelRequest::pending:
@@ -75,25 +62,73 @@ bool cancel_task(TaskCore& task, const std::string& message) noexcept {
                 rt::make_runnable(task);
                 return true;
             case CancelRequest::is_buried:
-                pass_cancel_on(task, message);
-                return true;
+                if (pass_on(task, message)) return true;
+                cpu_relax();
         }
     }
 }
 
-void pass_cancel_on(TaskCore& task, const std::string& message) noexcept {
+/// Counted only: another one is cancelled in its place.
+void note_passed_request(TaskCore& task, const std::string& message) noexcept {
+    std::lock_guard guard(task.lock);
+    keep_message(task, message);
+    ++task.cancelling;
+}
+
+/// Strict mode, as asyncio: a request goes at once to the end of the chain of awaits, instead of waking each on the
+/// way. All of a strict runtime's tasks stand still while its one worker is here, so their fields may be read.
+bool cancel_in_order(TaskCore& first, const std::string& message) noexcept {
+    TaskCore* task = &first;
     for (;;) {
-        switch (pass_on(task, message)) {
-            case Passed::yes:
-                return;
-            // The one above has ended, so the task itself is about to go on: it meets the cancel at its next wait.
-            case Passed::ended:
-                task.word.set_cancel();
-                return;
-            case Passed::look_again:
-                break;
+        if (!task->word.parked() || task->word.shielded()) return cancel_one(*task, message);
+        if (CancelHook* hook = task->cancel_hook) {
+            note_passed_request(*task, message);
+            hook->cancel(*hook, message);
+            return true;
+        }
+        if (task->waits_for != rt::kAwaits) return cancel_one(*task, message);
+        auto* awaited = static_cast<Core*>(const_cast<void*>(task->waits_on));
+        note_passed_request(*task, message);
+        if (awaited->kind == CoreKind::task) {
+            task = static_cast<TaskCore*>(awaited);
+        } else if (cancel_core(*awaited, message)) {
+            return true;
+        } else {
+            // Another thread is just setting that future: the cancel is the waiter's alone.
+            if (task->word.request_cancel() == CancelRequest::claimed) rt::make_runnable(*task);
+            return true;
         }
     }
+}
+
+/// False: the one above has gone, so the task goes on by itself and is to be asked again.
+bool pass_on(TaskCore& task, const std::string& message) noexcept {
+    {
+        std::lock_guard guard(task.lock);
+        if (task.cancel_hook != nullptr) {
+            task.cancel_hook->cancel(*task.cancel_hook, message);
+            return true;
+        }
+    }
+    TaskCore* inner = task.inner.load(std::memory_order_relaxed);
+    if (inner == nullptr || !inner->word.try_add_ref()) return false;
+    bool passed =
+        task.inner.load(std::memory_order_relaxed) == inner && cancel_one(*inner, message);
+    drop_ref(*inner);
+    return passed;
+}
+
+}  // namespace
+
+bool cancel_task(TaskCore& task, const std::string& message) noexcept {
+    if (rt::Worker* worker = rt::current_worker();
+        worker != nullptr && worker->strict() && &worker->scheduler == task.scheduler)
+        return cancel_in_order(task, message);
+    return cancel_one(task, message);
+}
+
+void pass_cancel_on(TaskCore& task, const std::string& message) noexcept {
+    rt::check(pass_on(task, message), "a cancel was to be passed on, and nobody is on top");
 }
 
 void set_cancel_hook(TaskCore& task, CancelHook* hook) noexcept {
@@ -101,15 +136,17 @@ void set_cancel_hook(TaskCore& task, CancelHook* hook) noexcept {
     task.cancel_hook = hook;
 }
 
-int uncancel_task(TaskCore& task) noexcept {
+int uncancel_task(TaskCore& task, CancelState before) noexcept {
     std::lock_guard guard(task.lock);
-    if (task.cancelling > 0 && --task.cancelling == 0) task.word.take_cancel();
+    if (task.cancelling == 0) return 0;
+    --task.cancelling;
+    if (task.cancelling <= before.requests && !before.due) task.word.take_cancel();
     return task.cancelling;
 }
 
-int cancelling(TaskCore& task) noexcept {
+CancelState cancel_state(TaskCore& task) noexcept {
     std::lock_guard guard(task.lock);
-    return task.cancelling;
+    return {task.cancelling, task.word.cancel_pending()};
 }
 
 bool claim_outcome(Core& core) noexcept {

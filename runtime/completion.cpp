@@ -72,7 +72,12 @@ void finish_watched_task(TaskCore& task) noexcept {
         task.context = nullptr;
     }
     detail::Scope* scope = task.scope;
-    if (task.word.finish()) notify_joiners(task);
+    detail::Finish finish = task.word.finish(if_cancelled(task));
+    if (finish == detail::Finish::cancel_is_due) {
+        end_as_cancelled(task);
+        finish = task.word.finish();
+    }
+    if (finish == detail::Finish::has_joiners) notify_joiners(task);
     if (scope != nullptr) scope->child_done(*scope, task);
     detail::drop_ref(task);
 }
@@ -84,13 +89,11 @@ bool take_cancel_of(TaskCore& task, std::string* message) noexcept {
     return true;
 }
 
-void cancel_unstarted(TaskCore& task) noexcept {
+void end_as_cancelled(TaskCore& task) noexcept {
     std::string message;
     take_cancel_of(task, &message);
     end_unrun(task, Outcome::cancelled, std::make_exception_ptr(CancelledError(message)));
 }
-
-void cancel_returned(TaskCore& task) noexcept { cancel_unstarted(task); }
 
 void fail_unstarted(TaskCore& task, std::exception_ptr error) noexcept {
     end_unrun(task, Outcome::error, std::move(error));
@@ -168,7 +171,7 @@ bool remove_joiner(Core& core, JoinNode& node) noexcept {
 }
 
 void complete(Core& core) noexcept {
-    if (core.word.finish()) rt::notify_joiners(core);
+    if (core.word.finish() == Finish::has_joiners) rt::notify_joiners(core);
 }
 
 void destroy_core(Core& core) noexcept {

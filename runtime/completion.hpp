@@ -10,21 +10,33 @@ namespace weft::rt {
 
 using detail::TaskCore;
 
+/// TaskCore::waits_for of one that awaits the core in waits_on: told apart by its address.
+inline constexpr char kAwaits[] = "await";
+
+/// The long way of finish_task().
 void finish_watched_task(TaskCore& task) noexcept;
 
-/// The task's outcome is written: publishes it, tells joiners and group, drops the runtime's reference.
-inline void finish_task(TaskCore& task) noexcept {
-    bool last = false;
-    if (task.context != nullptr || task.scope != nullptr || !task.word.finish_alone(&last))
-        finish_watched_task(task);
-    else if (last)
-        detail::destroy_core(task);
+inline detail::IfCancelled if_cancelled(const TaskCore& task) noexcept {
+    return task.outcome == detail::Outcome::value ? detail::IfCancelled::refuse
+                                                  : detail::IfCancelled::finish;
 }
 
-/// Ends, without running it, a task that was cancelled before its first step.
-void cancel_unstarted(TaskCore& task) noexcept;
-/// Ends as cancelled a task that returned a value with a cancel still due.
-void cancel_returned(TaskCore& task) noexcept;
+/// The task's outcome is written: publishes it, tells joiners and group, drops the runtime's reference. One that
+/// returned with a cancel due ends as cancelled.
+inline void finish_task(TaskCore& task) noexcept {
+    using detail::Finish;
+    Finish finish = Finish::has_joiners;
+    if (task.context == nullptr && task.scope == nullptr)
+        finish = task.word.finish_alone(if_cancelled(task));
+    if (finish == Finish::finished) return;
+    if (finish == Finish::finished_last_ref)
+        detail::destroy_core(task);
+    else
+        finish_watched_task(task);
+}
+
+/// Gives its cancel as outcome to a task that was cancelled before its first step, or returned with a cancel due.
+void end_as_cancelled(TaskCore& task) noexcept;
 /// Ends, without running it, a task for which there was no memory; finishes it.
 void fail_unstarted(TaskCore& task, std::exception_ptr error) noexcept;
 /// Ends what a closed runtime still has in its queues.

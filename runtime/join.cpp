@@ -43,8 +43,8 @@ namespace {
         throw UsageError("await: task '" + detail::name_of(self) + "' cannot await itself");
     std::string message;
     while (!core.word.done()) {
-        if (join_core(core, lowlevel::kNever, lowlevel::Interrupt::by_cancel, {"await", &core}) !=
-            lowlevel::Woken::by_cancel)
+        if (join_core(core, lowlevel::kNever, lowlevel::Interrupt::by_cancel,
+                      {rt::kAwaits, &core}) != lowlevel::Woken::by_cancel)
             continue;
         // asyncio: what is awaited is cancelled too, and its end is waited for; if it has just ended by itself, the
         // cancel is the waiter's alone.
@@ -58,7 +58,9 @@ namespace {
 [[gnu::noinline]] void pass_pending_cancel(TaskCore& self, Core& core) {
     if (self.shield_depth != 0 || rt::current_worker()->exceptions->uncaught != 0) return;
     std::string message;
-    if (rt::take_cancel_of(self, &message)) cancel_core(core, message);
+    if (!rt::take_cancel_of(self, &message)) return;
+    // It has just ended by itself: the cancel is the waiter's alone.
+    if (!cancel_core(core, message)) throw CancelledError(message);
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 // What a worker runs next: its own queue, a look around, a search among the others, sleep.
 #include <algorithm>
+#include <utility>
 
 #include "scheduler.hpp"
 #include "stack.hpp"
@@ -91,6 +92,14 @@ TaskCore* Worker::pop_own() noexcept {
 
 TaskCore* Worker::next_local() noexcept {
     if (timer_started_) announce_timer();
+    if (unusual_) [[unlikely]]
+        return next_local_unusual();
+    if (++ticks_ % kPollTicks == 0) look_around();
+    return pop_own();
+}
+
+TaskCore* Worker::next_local_unusual() noexcept {
+    let_others_turn();
     if (strict_) {
         if (front_ == nullptr && batch_ == 0) {
             look_around();
@@ -101,6 +110,10 @@ TaskCore* Worker::next_local() noexcept {
     }
     if (++ticks_ % kPollTicks == 0) look_around();
     return pop_own();
+}
+
+void Worker::let_others_turn() noexcept {
+    if (Simulation* simulation = scheduler.simulation()) simulation->turn(*this);
 }
 
 // A timer that is due before the poller looks up by itself, while this worker goes on with something else.
@@ -140,17 +153,17 @@ TaskCore* Worker::steal_from(Worker& victim) noexcept {
 
 TaskCore* Worker::found_by_search(TaskCore* task) noexcept {
     searching_ = false;
+    slept_ = false;
     if (scheduler.idle().found()) scheduler.work_published();
     return task;
 }
 
-// Who has slept in the driver and now has work leaves nobody there who looks up for a worker that computes on (see
-// kSentinel): as a last searcher does, it wakes another.
+// Who comes from its sleep to work may be the first that is busy, and then nobody looks up for a task that waits for
+// it (see kSentinel): as a last searcher does, it wakes another, which will.
 TaskCore* Worker::found(TaskCore* task) noexcept {
-    bool polled = polled_;
-    polled_ = false;
     if (searching_) return found_by_search(task);
-    if (polled && !solo_) scheduler.work_published();
+    bool slept = std::exchange(slept_, false);
+    if (slept && !solo_) scheduler.work_published();
     return task;
 }
 
@@ -190,7 +203,6 @@ TaskCore* Worker::next() noexcept {
         return task;
     }
     for (;;) {
-        if (Simulation* simulation = scheduler.simulation()) simulation->turn(*this);
         if (leave_.load()) {
             if (searching_) found_by_search(nullptr);
             return nullptr;
@@ -224,11 +236,16 @@ void Worker::sleep() noexcept {
 }
 
 void Worker::sleep_on_parker() noexcept {
+    slept_ = true;
+    bool others_busy = scheduler.idle().sleeping() < scheduler.workers().size();
     if (!scheduler.try_take_driver()) {
+        // Who polls went to sleep when all did.
+        if (others_busy && !scheduler.watched().load()) scheduler.driver().wake();
         parker_.sleep(timers_.next_deadline());
         return;
     }
-    bool others_busy = scheduler.idle().sleeping() < scheduler.workers().size();
+    others_busy = scheduler.idle().sleeping() < scheduler.workers().size();
+    scheduler.watched().store(others_busy);
     TimePoint deadline = others_busy ? scheduler.now() + kSentinel : lowlevel::kNever;
     auto earliest = [&] {
         for (auto& worker : scheduler.workers())
@@ -240,8 +257,8 @@ void Worker::sleep_on_parker() noexcept {
     earliest();
     parker_.sleep_in(scheduler.driver(), deadline);
     scheduler.poll_until().store(INT64_MIN);
+    scheduler.watched().store(false);
     scheduler.release_driver();
-    polled_ = true;
 }
 
 }  // namespace weft::rt

@@ -109,10 +109,11 @@ Woken park_thread(Parking& parking) noexcept {
     if (!parking.commit(parking.argument, waiter)) return Woken::by_unpark;
     if (self.word.park(parking.epoch, true) == detail::Parked::already_woken)
         return self.word.reason();
-    while (self.word.epoch() == parking.epoch) {
-        bool rung = self.parker.sleep(parking.deadline);
-        if (!rung && parking.deadline != lowlevel::kNever)
-            self.word.claim(parking.epoch, Woken::by_deadline);
+    // Whoever else ends the wait gives a token, and until it has come that one is not done with this thread's Parker:
+    // so the token is what is waited for, not the end of the wait.
+    while (!self.parker.sleep(parking.deadline)) {
+        if (self.word.claim(parking.epoch, Woken::by_deadline) != detail::Claim::lost) break;
+        parking.deadline = lowlevel::kNever;
     }
     return self.word.reason();
 }

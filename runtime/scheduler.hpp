@@ -90,6 +90,8 @@ public:
     bool try_take_driver() noexcept { return !driver_taken_.exchange(true); }
     void release_driver() noexcept { driver_taken_.store(false); }
     std::atomic<std::int64_t>& poll_until() noexcept { return poll_until_; }
+    /// Whether the one who polls looks up by itself soon, for the tasks of a worker that computes on.
+    std::atomic<bool>& watched() noexcept { return watched_; }
 
 private:
     void ring(unsigned worker) noexcept;
@@ -109,6 +111,7 @@ private:
     std::unique_ptr<Arena> arena_;
     std::atomic<bool> driver_taken_{false};
     std::atomic<std::int64_t> poll_until_{INT64_MIN};
+    std::atomic<bool> watched_{false};
 };
 
 /// Tells the runtime's error sink, if the runtime still lives and has one.

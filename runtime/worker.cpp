@@ -37,6 +37,7 @@ Worker::Worker(Scheduler& s, unsigned worker_id, Rivals rivals, std::uint64_t se
     : scheduler(s),
       id(worker_id),
       strict_(s.strict()),
+      unusual_(s.strict() || s.simulation() != nullptr),
       solo_(rivals == Rivals::none),
       deque_(worker_id, rivals),
       random_(seed) {}
@@ -110,16 +111,11 @@ void Worker::free_custom_stack(Worker&, Stack& left, void*) noexcept {
 
 // --- one task ---------------------------------------------------------------------------------------------------
 
-inline void Worker::execute(TaskCore& task) noexcept {
-    if (task.word.cancel_pending()) {
-        cancel_unstarted(task);
-    } else {
+inline void Worker::call(TaskCore& task) noexcept {
+    if (task.word.cancel_pending()) [[unlikely]]
+        end_as_cancelled(task);
+    else
         task.ops->run(task);
-        // Cancelled, and returned without waiting: asyncio ends such a task as cancelled.
-        if (task.outcome == detail::Outcome::value && task.word.cancel_pending())
-            cancel_returned(task);
-    }
-    finish_task(task);
 }
 
 // --- the loop ---------------------------------------------------------------------------------------------------
@@ -151,7 +147,8 @@ Worker& Worker::run_in_place(Worker& worker, TaskCore& task) noexcept {
     }
     task.started.store(true, std::memory_order_relaxed);
     worker.current = &task;
-    execute(task);
+    call(task);
+    finish_task(task);
     Worker& now = *current_worker();
     now.current = nullptr;
     return now;
@@ -173,6 +170,9 @@ Worker& Worker::start_on_custom_stack(Worker& worker, TaskCore& task) noexcept {
 // --- running on top of another task -----------------------------------------------------------------------------
 
 bool Worker::try_run_inline(TaskCore& task) noexcept {
+    // Another worker may have taken it by now.
+    if (unusual_) [[unlikely]]
+        let_others_turn();
     // order [task.1]: relaxed - decides only if the claim succeeds, and then this worker put it into the queue.
     if (task.started.load(std::memory_order_relaxed) || !may_run_inline(task))
         return task.word.done();
@@ -208,12 +208,14 @@ void Worker::run_inline(TaskCore& task) noexcept {
     // one of bury(), which this thread makes later; see cancel.cpp.
     parent.inner.store(&task, std::memory_order_relaxed);
     current = &task;
-    execute(task);
+    call(task);
     Worker& now = *current_worker();
     now.current = &parent;
+    // Before the end is published: a canceller that finds nobody above the parent asks the parent again.
     // order [inner.2]: relaxed - who still follows the old pointer looks again after taking a reference.
     parent.inner.store(nullptr, std::memory_order_relaxed);
     if (parent.word.buried()) parent.word.unbury();
+    finish_task(task);
 }
 
 [[gnu::noinline]] void Worker::run_inline_in_handler(TaskCore& task) noexcept {

@@ -77,6 +77,7 @@ public:
     Inject& mailbox() noexcept { return mailbox_; }
     Parker& parker() noexcept { return parker_; }
     void note_timer_started() noexcept { timer_started_ = true; }
+    bool strict() const noexcept { return strict_; }
 
     Scheduler& scheduler;
     const unsigned id;
@@ -93,7 +94,7 @@ private:
     [[noreturn]] static void loop(Worker* worker);
     static void keep_as_spare(Worker& worker, Stack& left, void*) noexcept;
     static void free_custom_stack(Worker& worker, Stack& left, void*) noexcept;
-    static void execute(TaskCore& task) noexcept;
+    static void call(TaskCore& task) noexcept;
     bool may_run_inline(const TaskCore& task) const noexcept;
     void run_inline(TaskCore& task) noexcept;
     void run_inline_in_handler(TaskCore& task) noexcept;
@@ -103,6 +104,8 @@ private:
 
     // next.cpp
     TaskCore* next() noexcept;
+    TaskCore* next_local_unusual() noexcept;
+    void let_others_turn() noexcept;
     TaskCore* pop_own() noexcept;
     void look_around() noexcept;
     TaskCore* look_everywhere() noexcept;
@@ -116,6 +119,7 @@ private:
     void enqueue(TaskCore& task) noexcept;
 
     const bool strict_;
+    const bool unusual_;  // strict or simulated
     const bool solo_;
     Deque<detail::StdEnv, TaskCore> deque_;
     Inject mailbox_;  // tasks for this worker alone (forced migration)
@@ -130,7 +134,7 @@ private:
     std::size_t batch_ = 0;  // strict mode: entries left of this turn
     unsigned ticks_ = 0;
     bool searching_ = false;
-    bool polled_ = false;  // has been the one who looks up for the others while it slept
+    bool slept_ = false;  // since it last had work
     bool timer_started_ = false;
     std::atomic<bool> leave_{false};
     Random random_;

@@ -61,7 +61,7 @@ struct RunOptions {
     /// cgroup quota). 1 promises that nothing else runs between two waits.
     unsigned workers = 0;
     /// asyncio's own order: one worker (more is std::invalid_argument), first in first out, nothing started out of
-    /// turn. (A wake-up that asyncio passes through a callback of its own, as gather's, takes one turn here, not two.)
+    /// turn.
     bool strict = detail::default_strict();
     bool debug = detail::default_debug();
     /// Bytes of a task's stack: address space; memory is used as it is touched.
@@ -124,7 +124,7 @@ public:
     template <detail::Startable A>
     auto submit(A&& awaitable, std::source_location where = std::source_location::current()) {
         using R = detail::StartResult<A>;
-        require_open("Runtime::submit");
+        Submission submission(*this, "Runtime::submit");
         detail::TaskCore& core = detail::make_task_core<R>(std::forward<A>(awaitable), where);
         auto task = Task<R>(detail::CoreRef::adopt(core));
         detail::launch_in(scheduler(), core);
@@ -133,7 +133,7 @@ public:
     /// Calls f soon in a worker, from any thread (asyncio's call_soon_threadsafe). UsageError after shutdown.
     template <std::invocable F>
     void post(F&& f, std::source_location where = std::source_location::current()) {
-        require_open("Runtime::post");
+        Submission submission(*this, "Runtime::post");
         detail::TaskCore& core = detail::make_task_core<void>(std::forward<F>(f), where);
         core.is_callback = true;
         detail::drop_ref(
@@ -156,11 +156,25 @@ private:
     friend Runtime& current_runtime();
     enum class Entry { own_threads, callers_thread };
     Runtime(const RunOptions& options, Entry entry);
-    void require_open(const char* what) const;
+
+    /// While one lives the runtime is open, or on its way to shutdown() but waiting for it: so a task is either
+    /// launched before shutdown() looks for what to end, or refused. Both sides seq_cst: one writes its word and
+    /// then reads the other's.
+    class Submission {
+    public:
+        Submission(Runtime& runtime, const char* what);
+        ~Submission() { runtime_.submissions_.fetch_sub(1); }
+        Submission(const Submission&) = delete;
+        Submission& operator=(const Submission&) = delete;
+
+    private:
+        Runtime& runtime_;
+    };
 
     RunOptions options_;
     detail::SchedulerPtr scheduler_;
     std::atomic<bool> open_{true};
+    std::atomic<unsigned> submissions_{0};
 };
 
 /// Several runs of a main function in one runtime, on the calling thread and, with more workers, on others

@@ -105,7 +105,7 @@ private:
     void leave() noexcept;
 
     detail::TaskCore& task_;
-    const int cancelling_before_;
+    const detail::CancelState before_;
     std::atomic<State> state_{State::active};
 };
 
@@ -149,6 +149,8 @@ namespace detail {
 
 /// Cancels the core and waits until it is done.
 void cancel_and_wait(Core& core);
+/// Waits until the core is done; a cancel ends the wait and leaves the core alone.
+void wait_shielded(Core& core);
 
 template <class A>
 decltype(auto) await_any(A&& awaitable) {
@@ -191,18 +193,15 @@ decltype(auto) wait_for(A&& awaitable, NoTimeout) {
 
 /// Waits for an awaitable and gives its value; a cancel here ends the wait, and the awaitable goes on.
 template <class A>
-auto shield(A&& awaitable, std::source_location where = std::source_location::current()) {
+decltype(auto) shield(A&& awaitable, std::source_location where = std::source_location::current()) {
     lowlevel::require_task("shield");
     auto handle = detail::ensure_future(std::forward<A>(awaitable), where);
     detail::Core& core = *handle.core();
-    while (!core.word.done())
-        if (detail::join_core(core, lowlevel::kNever, lowlevel::Interrupt::by_cancel,
-                              {"shield", &core}) == lowlevel::Woken::by_cancel)
-            lowlevel::throw_cancelled();
+    detail::wait_shielded(core);
     using R = typename detail::Awaitable<decltype(handle)>::result_type;
     auto& slot = detail::Awaitable<decltype(handle)>::slot(core);
-    if constexpr (std::is_void_v<R>)
-        detail::read_result(core, slot);
+    if constexpr (std::is_void_v<R> || std::is_reference_v<R>)
+        return detail::read_result(core, slot);
     else if constexpr (detail::Handle<A> && std::is_copy_constructible_v<R>)
         return R(detail::read_result(core, slot));
     else

@@ -173,9 +173,15 @@ bool cancel_task(TaskCore& task, const std::string& message) noexcept;
 /// A cancel that is due at a task below others: goes to the hook or to the task on top.
 void pass_cancel_on(TaskCore& task, const std::string& message) noexcept;
 void set_cancel_hook(TaskCore& task, CancelHook* hook) noexcept;
-/// Counts one cancel request back; at zero a pending, undelivered one is dropped. Returns what is left.
-int uncancel_task(TaskCore& task) noexcept;
-int cancelling(TaskCore& task) noexcept;
+/// The requests that a task has met and not taken back, and whether one of them is not delivered yet.
+struct CancelState {
+    int requests = 0;
+    bool due = false;
+};
+CancelState cancel_state(TaskCore& task) noexcept;
+/// Counts one cancel request back; with no more left than `before`, one that has come undelivered since is dropped.
+/// Returns what is left.
+int uncancel_task(TaskCore& task, CancelState before = {}) noexcept;
 /// The right to set a future's outcome goes to one caller; it writes `outcome` and calls complete().
 bool claim_outcome(Core& core) noexcept;
 /// Cancels a future (fails it with CancelledError); false if it is done.

@@ -23,8 +23,8 @@ using detail::Woken;
 
 struct Steps {
     bool bury_passes_a_cancel_on = true;
-    /// Where the one above has ended, the canceller asks the task once more. Otherwise it sets the bit at once,
-    /// though another one may be parked above the task by then.
+    /// Where the one above has ended, the canceller asks the task once more; another one may be parked above the task
+    /// by then. Otherwise it trusts that the task goes on and will meet the cancel by itself.
     bool looks_again_when_the_inner_one_has_ended = true;
     /// The task below counts as buried no longer before the one above it is done.
     bool unburies_before_the_end = true;
@@ -104,7 +104,6 @@ private:
             }
         }
         if (!ended || s_.looks_again_when_the_inner_one_has_ended) return false;
-        task.word.set_cancel();
         return true;
     }
 
@@ -148,25 +147,14 @@ private:
     }
 
     void end(Task& task) {
-        while (s_.the_end_heeds_a_cancel) {
-            bool last = false;
-            if (!finish_unless_cancelled(task, &last)) {
-                task.cancelled = task.word.take_cancel() || task.cancelled;
-                continue;
-            }
-            return;
+        auto if_cancelled = s_.the_end_heeds_a_cancel && !task.cancelled
+                                ? detail::IfCancelled::refuse
+                                : detail::IfCancelled::finish;
+        while (task.word.finish_alone(if_cancelled) == detail::Finish::cancel_is_due) {
+            require(task.word.take_cancel(), "it refused for a cancel that is not there");
+            task.cancelled = true;
+            if_cancelled = detail::IfCancelled::finish;
         }
-        bool last = false;
-        require(task.word.finish_alone(&last), "a joiner that nobody registered");
-    }
-    /// What the word needs a transition for: done is set only where no cancel is pending.
-    static bool finish_unless_cancelled(Task& task, bool* last) {
-        bool finished = false;
-        at_once([&] {
-            if (!task.word.cancel_pending()) finished = task.word.finish_alone(last);
-        });
-        point();
-        return finished;
     }
 
     const Steps s_;
@@ -194,7 +182,7 @@ TEST(CancelModel, ACancelReachesTheOneThatWaitsOnTop) {
 TEST(CancelModel, WithoutPassingOnByBuryACancelIsLost) {
     expect_found(cancelled_parent({.bury_passes_a_cancel_on = false}));
 }
-TEST(CancelModel, ACancelThatIsSetLateIsLost) {
+TEST(CancelModel, ACancellerThatDoesNotLookAgainLosesIt) {
     expect_found(cancelled_parent({.looks_again_when_the_inner_one_has_ended = false,
                                    .unburies_before_the_end = false}),
                  {.preemptions = 3});

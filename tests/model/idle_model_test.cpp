@@ -7,6 +7,7 @@
 #include <array>
 #include <cstddef>
 #include <memory>
+#include <utility>
 
 #include <gtest/gtest.h>
 
@@ -97,7 +98,11 @@ public:
 private:
     bool take_one() {
         if (!Runtime::take_one(r_.queue[id_]) && !Runtime::take_one(r_.inject)) return false;
-        if (searching_) found_by_search();
+        bool slept = std::exchange(slept_, false);
+        if (searching_)
+            found_by_search();
+        else if (slept && r_.workers > 1 && r_.steps.publisher_notifies)
+            r_.wake_one();
         return true;
     }
     void found_by_search() {
@@ -134,6 +139,7 @@ private:
             return;
         }
         wait_for_token();
+        slept_ = true;
         searching_ = !r_.idle.cancel_sleep(id_) && r_.steps.counts_the_woken_as_searching;
     }
     bool any_work() {
@@ -176,6 +182,7 @@ private:
     Runtime& r_;
     const unsigned id_;
     bool searching_ = false;
+    bool slept_ = false;
     int fruitless_ = 0;
 };
 

@@ -227,12 +227,16 @@ struct Finishing {
 
     void finish(Finisher finisher) {
         result = true;
-        bool last = false;
-        if (word.finish_alone(&last)) {
-            if (last) destroy();
-            return;
+        switch (word.finish_alone(detail::IfCancelled::finish)) {
+            case detail::Finish::finished:
+                return;
+            case detail::Finish::finished_last_ref:
+                return destroy();
+            default:
+                break;
         }
-        if (word.finish() && finisher != Finisher::blind) tell_joiners();
+        if (word.finish() == detail::Finish::has_joiners && finisher != Finisher::blind)
+            tell_joiners();
         drop();
     }
     void tell_joiners() {

@@ -34,9 +34,8 @@ TEST(TaskWord, ASecondLifeKeepsOnlyTheNumberOfTheWait) {
     EXPECT_FALSE(word.done());
     EXPECT_FALSE(word.cancel_pending());
     EXPECT_EQ(word.reason(), Woken::by_unpark);
-    bool last = true;
-    EXPECT_TRUE(word.finish_alone(&last)) << "the joiners of the first life are not there";
-    EXPECT_FALSE(last);
+    EXPECT_EQ(word.finish_alone(IfCancelled::refuse), Finish::finished)
+        << "neither joiners nor cancel of the first life are there";
 }
 
 TEST(TaskWord, ACancelGoesWhereTheTaskIs) {

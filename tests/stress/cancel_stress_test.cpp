@@ -99,10 +99,11 @@ TEST_P(CancelStressTest, AThreadThatSetsFuturesAgainstCancelsOfTheirWaiters) {
                 End end = end_of([&] { EXPECT_EQ(await(waiters[i]), static_cast<int>(i)); });
                 ASSERT_NE(end, End::other);
                 ASSERT_TRUE(asked[i] || end == End::value) << "cancelled without a cancel";
-                ASSERT_TRUE(futures[i].done());
                 (end == End::value ? values : cancelled) += 1;
             }
+            // Not before: a waiter that met its cancel does not wait for the setter that was faster by a hair.
             setter.wait_for_end(round);
+            for (auto& future : futures) ASSERT_TRUE(future.done());
         }
         EXPECT_EQ(values + cancelled, kBatch * kBatches);
         EXPECT_GE(set, values);
@@ -266,7 +267,10 @@ TEST_P(CancelStressTest, TimersAgainstEventsAgainstCancels) {
                         ++woken;
                     } catch (const TimeoutError&) {
                         ++timed_out;
-                        EXPECT_EQ(current_task().cancelling(), 0);
+                        // The canceller may have come since.
+                        if (i != round % 8) {
+                            EXPECT_EQ(current_task().cancelling(), 0);
+                        }
                     } catch (const CancelledError&) {
                         ++cancelled;
                         throw;

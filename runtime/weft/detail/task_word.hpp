@@ -22,7 +22,9 @@
 //
 // Finishing. With no joiner, `done` is set and the runtime's reference given back in one operation. A registrar sets
 // `joiners` under the core's lock; if it meets `done` it has come too late and unlinks itself. So either the finisher
-// sees `joiners`, or the registrar sees `done`.
+// sees `joiners`, or the registrar sees `done`. A task that returned with a cancel due ends as cancelled, as in
+// asyncio; who asked has been told that it would, and may rely on that (a parent that passes its own cancel on): so
+// the operation that sets `done` refuses while `cancel` is set, and the finisher turns the outcome and tries again.
 //
 // All operations are seq_cst: the read-modify-writes cost the same on x86, and loads are free there. Weaker ones
 // carry their tag.
@@ -47,6 +49,9 @@ using lowlevel::Woken;
 enum class Parked : std::uint8_t { yes, already_woken };
 enum class Claim : std::uint8_t { lost, won_running, won_parked };
 enum class CancelRequest : std::uint8_t { is_done, is_buried, pending, claimed };
+enum class Finish : std::uint8_t { finished, finished_last_ref, has_joiners, cancel_is_due };
+/// What finishing does about a cancel that is due: a task that returned a value minds it, all else does not.
+enum class IfCancelled : std::uint8_t { finish, refuse };
 
 template <class Env>
 class BasicTaskWord {
@@ -81,6 +86,7 @@ public:
     bool cancel_pending() const noexcept { return (load_relaxed() & kCancel) != 0; }
     bool buried() const noexcept { return (load_relaxed() & kBuried) != 0; }
     bool parked() const noexcept { return (load_relaxed() & kParked) != 0; }
+    bool shielded() const noexcept { return (load_relaxed() & kShielded) != 0; }
     std::uint32_t epoch() const noexcept { return epoch_of(load_relaxed()); }
     Woken reason() const noexcept {
         return static_cast<Woken>((load_relaxed() & kReasonMask) >> kReasonShift);
@@ -125,8 +131,6 @@ public:
                 return claims ? CancelRequest::claimed : CancelRequest::pending;
         }
     }
-    /// Any thread: a cancel for the task itself, though a task above it is parked (that one had already ended).
-    void set_cancel() noexcept { bits_.fetch_or(kCancel); }
     /// Takes the pending cancel, if there is one.
     bool take_cancel() noexcept {
         return cancel_pending() && (bits_.fetch_and(~kCancel) & kCancel) != 0;
@@ -141,20 +145,25 @@ public:
     // --- the end ------------------------------------------------------------------------------------------------
 
     /// The finisher, when nothing but the word needs to be told: sets done and gives back one reference.
-    /// False if somebody has registered; then finish_with_joiners() and drop_ref().
-    bool finish_alone(bool* last_ref) noexcept {
+    /// has_joiners: nothing is changed; finish() and drop_ref() are needed.
+    Finish finish_alone(IfCancelled if_cancelled) noexcept {
+        Bits obstacles = kJoiners | (if_cancelled == IfCancelled::refuse ? kCancel : 0);
         Bits old = bits_.load();
         do {
-            if ((old & kJoiners) != 0) return false;
+            if ((old & obstacles) != 0)
+                return (old & obstacles & kCancel) != 0 ? Finish::cancel_is_due
+                                                        : Finish::has_joiners;
         } while (!bits_.compare_exchange_weak(old, (old | kDone) - kRefOne));
-        *last_ref = (old >> kRefShift) == 1;
-        return true;
+        return (old >> kRefShift) == 1 ? Finish::finished_last_ref : Finish::finished;
     }
-    /// Sets done. Returns whether a joiner may be registered. The second of two finishers is told by `already`.
-    bool finish(bool* already = nullptr) noexcept {
-        Bits old = bits_.fetch_or(kDone);
-        if (already != nullptr) *already = (old & kDone) != 0;
-        return (old & kJoiners) != 0;
+    /// Sets done. has_joiners: and a joiner may be registered.
+    Finish finish(IfCancelled if_cancelled = IfCancelled::finish) noexcept {
+        Bits old = bits_.load();
+        do {
+            if (if_cancelled == IfCancelled::refuse && (old & kCancel) != 0)
+                return Finish::cancel_is_due;
+        } while (!bits_.compare_exchange_weak(old, old | kDone));
+        return (old & kJoiners) != 0 ? Finish::has_joiners : Finish::finished;
     }
     /// A registrar, under the core's lock. False: it is done already.
     bool announce_joiner() noexcept { return (bits_.fetch_or(kJoiners) & kDone) == 0; }
