@@ -375,6 +375,8 @@ void Pool::start_failed(const char* what, int error) noexcept {
     if (++start_failures_ >= kStartFailuresMax && living() == 0) {
         fail_queue(Ending::no_worker, note.data());
     }
+    // Nothing but the time brings the manager back to those that still wait.
+    pausing_ = missing() > 0;
 }
 
 void Pool::tear_down() noexcept {
