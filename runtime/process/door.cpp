@@ -11,6 +11,7 @@
 
 #include "process/code_address.hpp"
 #include "process/pool.hpp"
+#include "scheduler.hpp"
 #include "sys.hpp"
 
 namespace weft::detail {
@@ -24,6 +25,24 @@ static_assert(kProcessCallHeadroom == sizeof(process::CodeAddress));
 /// In the waiting caller's frame.
 struct WaitingCall : process::Call {
     Waiter waiter;
+};
+
+/// In a simulation the clock stands still while a call is under way. Ended by the caller: a
+/// worker does nothing more for a call that has been answered or withdrawn.
+class OutsideWork {
+public:
+    explicit OutsideWork(rt::Scheduler* scheduler) noexcept
+        : simulation_(scheduler != nullptr ? scheduler->simulation() : nullptr) {
+        if (simulation_ != nullptr) simulation_->outside_begins();
+    }
+    ~OutsideWork() {
+        if (simulation_ != nullptr) simulation_->outside_ends();
+    }
+    OutsideWork(const OutsideWork&) = delete;
+    OutsideWork& operator=(const OutsideWork&) = delete;
+
+private:
+    rt::Simulation* simulation_;
 };
 
 void wake(process::Call& call) noexcept {
@@ -125,6 +144,7 @@ ProcessReply run_in_process(process::Pool& pool, const void* code, std::span<std
         refused.ending = ProcessEnding::unknown_function;
         return refused;
     }
+    OutsideWork outside(current_scheduler());
     auto commit = [&](Waiter self) noexcept {
         call.waiter = self;
         return pool.submit(call);

@@ -1,5 +1,6 @@
 // to_process inside of tasks: it waits as everything waits, overlaps, and can be cancelled.
 #include <weft/process.hpp>
+#include <weft/testing.hpp>
 #include <weft/weft.hpp>
 
 #include <chrono>
@@ -214,6 +215,49 @@ TEST_P(ProcessTask, DeathsLoseAndDoubleNoAnswer) {
         }
         EXPECT_EQ(answered + died, 300);
         EXPECT_EQ(died, 43);
+    });
+}
+
+// --- in a simulation ------------------------------------------------------------------------------
+
+TEST(ProcessSimulated, TheClockStandsStillWhileACallIsUnderWay) {
+    weft::testing::simulate(1, [] {
+        weft::TimePoint before = weft::now();
+        // Nothing else is due: the clock would jump to the timeout.
+        EXPECT_EQ(weft::timeout(1h, [] { return to_process([] { return 5; }); }), 5);
+        EXPECT_THROW(
+            weft::timeout(1h, [] { to_process([] { throw std::domain_error("there"); }); }),
+            std::domain_error);
+        EXPECT_EQ(weft::now(), before);
+    });
+}
+
+TEST(ProcessSimulated, TheClockGoesOnAfterACallThatWasCancelled) {
+    weft::testing::simulate(1,
+                            [] {
+                                ProcessPool pool{{.workers = 1}};
+                                Messenger messenger;
+                                auto task = weft::create_task(
+                                    [&] { return pool.run<&tell_and_hang>(messenger.path()); });
+                                Watched worker = hear(messenger);
+                                auto queued = weft::create_task([&] { pool.run([] {}); });
+                                while (pool.figures().queued == 0) weft::yield();
+                                queued.cancel();
+                                task.cancel();
+                                EXPECT_THROW(weft::await(queued), weft::CancelledError);
+                                EXPECT_THROW(weft::await(task), weft::CancelledError);
+                                weft::sleep(1h);
+                            },
+                            {.workers = 3});
+}
+
+TEST(ProcessSimulated, TheClockGoesOnAfterACallThatCouldNotBegin) {
+    weft::testing::simulate(1, [] {
+        ProcessPool pool{{.workers = 1}};
+        pool.run([] {});
+        pool.shutdown();
+        EXPECT_THROW(pool.run([] {}), weft::Error);
+        weft::sleep(1h);
     });
 }
 
