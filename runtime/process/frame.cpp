@@ -133,6 +133,8 @@ IncomingFrame receive_frame(int socket, std::span<std::byte> buffer, std::size_t
         if (wants_descriptor) {
             frame.bad =
                 received.fd_lost ? FrameError::no_resources : FrameError::missing_descriptor;
+            // The kernel does not tell why it dropped one; this is the limit it met.
+            if (received.fd_lost) frame.shortage = EMFILE;
             return frame;
         }
     } else if (!wants_descriptor || received.fd_lost) {
@@ -149,6 +151,7 @@ IncomingFrame receive_frame(int socket, std::span<std::byte> buffer, std::size_t
     }
     if (error != 0) {
         frame.bad = error == -EPROTO ? FrameError::not_sealed : FrameError::no_resources;
+        if (frame.bad == FrameError::no_resources) frame.shortage = -error;
     }
     return frame;
 }

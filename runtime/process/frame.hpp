@@ -70,7 +70,7 @@ enum class FrameError : std::uint8_t {
     missing_descriptor,
     stray_descriptor,
     not_sealed,
-    no_resources,  ///< not the sender's fault: no descriptor or no memory left here
+    no_resources,  ///< not the sender's fault: what is lacking here, `shortage` says
 };
 const char* describe(FrameError error) noexcept;
 
@@ -98,6 +98,7 @@ struct IncomingFrame {
     int error = 0;        ///< -errno of the socket; -EAGAIN: nothing now
     bool closed = false;  ///< the peer is gone
     FrameError bad = FrameError::none;
+    int shortage = 0;  ///< errno, where `bad` is no_resources
     FrameHeader header;
     Payload body;
     Descriptor passed;

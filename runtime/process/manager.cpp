@@ -110,8 +110,8 @@ void Pool::on_control() noexcept {
             receive_frame(server_.control.get(), buffer_, kReportBytesMax, Blocking::no);
         if (report.error == -EAGAIN) return;
         if (report.error != 0 || report.closed) return on_server_lost("ended");
-        bool fd_lost = report.bad == FrameError::no_resources;
-        if (report.bad != FrameError::none && !fd_lost) return on_server_lost("sent garbage");
+        bool lacking = report.bad == FrameError::no_resources;
+        if (report.bad != FrameError::none && !lacking) return on_server_lost("sent garbage");
         if (report.header.kind == FrameKind::hello) {
             server_ready_ = true;
             continue;
@@ -122,12 +122,12 @@ void Pool::on_control() noexcept {
         if (worker == nullptr) continue;
         if (report.header.kind == FrameKind::exited) {
             on_exited(*worker, number_in(report));
-        } else if (report.header.kind == FrameKind::spawned && !fd_lost) {
+        } else if (report.header.kind == FrameKind::spawned && !lacking) {
             on_spawned(*worker, report);
         } else {
             remove(*worker);
             start_failed("a worker process could not be started",
-                         fd_lost ? EMFILE : number_in(report));
+                         lacking ? report.shortage : number_in(report));
         }
     }
 }
@@ -135,12 +135,13 @@ void Pool::on_control() noexcept {
 void Pool::on_spawned(Worker& worker, IncomingFrame& report) noexcept {
     worker.pid = number_in(report);
     worker.pidfd = std::move(report.passed);
-    worker.socket_watched = watch(worker.socket.get(), socket_tag(worker));
-    if (!worker.socket_watched) {
+    if (int error = watch(worker.socket.get(), socket_tag(worker)); error != 0) {
+        // Its socket closes here, so the process leaves.
         remove(worker);
-        start_failed("a worker process could not be watched", errno);
+        start_failed("a worker process could not be watched", -error);
         return;
     }
+    worker.socket_watched = true;
     Lock lock(lock_);
     ++counts_.started;
     set_idle(worker);
@@ -187,7 +188,7 @@ void Pool::take_answer(Worker& worker, IncomingFrame& frame) noexcept {
     if (worker.state == Worker::State::running) set_idle(worker);
     call->answer = std::move(frame.body);
     if (frame.bad == FrameError::no_resources) {
-        call->error = EMFILE;
+        call->error = frame.shortage;
         finish(*call, Ending::answer_lost);
     } else {
         finish(*call, kind == FrameKind::value       ? Ending::value
@@ -256,34 +257,46 @@ void Pool::remove(Worker& worker) noexcept {
     std::erase_if(workers_, [&](const auto& other) { return other.get() == &worker; });
 }
 
-void Pool::on_server_lost(const char* what) noexcept {
+/// Whether its wait status was to be had.
+bool Pool::end_server(int& wait_status) noexcept {
     unwatch(server_.control.get());
     unwatch(server_.pidfd.get());
     kill_by_pidfd(server_.pidfd, SIGKILL);
-    int status = 0;
-    bool known = reap(server_.pidfd, status) == 0;
-    bool was_ready = std::exchange(server_ready_, false);
+    bool known = reap(server_.pidfd, wait_status) == 0;
+    server_ready_ = false;
     server_ = SpawnedServer{};
+    return known;
+}
+
+void Pool::on_server_lost(const char* what) noexcept {
+    bool was_ready = server_ready_;
+    int status = 0;
+    bool known = end_server(status);
 
     // The kernel kills its workers with it. Each is waited for, so that what it had answered before
-    // is not lost.
-    std::vector<Worker*> ended;
-    std::vector<Worker*> starting;
-    for (auto& worker : workers_) {
-        if (!worker->pidfd.open()) {
-            starting.push_back(worker.get());
+    // is not lost; here, where it cannot be watched. All are killed before the first is drained,
+    // which may hand a call to one that is idle.
+    for (std::size_t i = 0; i < workers_.size();) {
+        Worker& worker = *workers_[i];
+        if (!worker.pidfd.open()) {
+            remove(worker);
             continue;
         }
         Lock lock(lock_);
-        kill(*worker);
-        worker->orphaned = watch(worker->pidfd.get(), end_tag(*worker));
-        if (!worker->orphaned) ended.push_back(worker.get());
+        kill(worker);
+        ++i;
     }
-    for (Worker* worker : starting) remove(*worker);
-    for (Worker* worker : ended) {
-        wait_for_end(worker->pidfd, kEndMilliseconds);
-        drain(*worker);
-        bury(*worker, SIGKILL);
+    for (std::size_t i = 0; i < workers_.size();) {
+        Worker& worker = *workers_[i];
+        bool watched =
+            std::exchange(worker.orphaned, true) || watch(worker.pidfd.get(), end_tag(worker)) == 0;
+        if (watched) {
+            ++i;
+            continue;
+        }
+        wait_for_end(worker.pidfd, kEndMilliseconds);
+        drain(worker);
+        bury(worker, SIGKILL);
     }
 
     char end[64] = "somebody else has taken its exit status";
@@ -319,9 +332,12 @@ void Pool::start_server() noexcept {
         return start_failed("the fork server could not be started", -error);
     }
     server_ = std::move(server);
-    server_ready_ = false;
-    if (!watch(server_.control.get(), control) || !watch(server_.pidfd.get(), server_end)) {
-        on_server_lost("could not be watched");
+    int error = watch(server_.control.get(), control);
+    if (error == 0) error = watch(server_.pidfd.get(), server_end);
+    if (error != 0) {
+        int status = 0;
+        end_server(status);
+        start_failed("the fork server could not be watched", -error);
     }
 }
 
@@ -392,6 +408,7 @@ void Pool::tear_down() noexcept {
         if (!wait_for_end(server_.pidfd, kEndMilliseconds)) kill_by_pidfd(server_.pidfd, SIGKILL);
         int status = 0;
         reap(server_.pidfd, status);
+        server_ = SpawnedServer{};
     }
     for (auto& worker : workers_) {
         if (!worker->orphaned) continue;
@@ -410,11 +427,12 @@ Worker* Pool::find(std::uint64_t ticket) noexcept {
     return nullptr;
 }
 
-bool Pool::watch(int fd, std::uint64_t tag) noexcept {
+/// -errno: epoll has a limit and a need of memory of its own.
+int Pool::watch(int fd, std::uint64_t tag) noexcept {
     epoll_event event{};
     event.events = EPOLLIN;
     event.data.u64 = tag;
-    return ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0;
+    return ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : -errno;
 }
 
 /// Always before close(): a copy of the descriptor in a forked child would keep the event alive.

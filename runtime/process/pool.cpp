@@ -50,7 +50,11 @@ int Pool::start() noexcept {
     ::pthread_sigmask(SIG_SETMASK, &all, &before);
     int error = ::pthread_create(&manager_, nullptr, &Pool::manager_entry, this);
     ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    if (error != 0) return -error;
+    if (error != 0) {
+        epoll_.close();
+        doorbell_.close();
+        return -error;
+    }
     state_ = State::open;
     owner_.store(::getpid(), std::memory_order_seq_cst);
     return 0;

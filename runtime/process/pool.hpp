@@ -52,7 +52,7 @@ enum class Ending : std::uint8_t {
     worker_died,  ///< `wait_status`, `pid`; `note` says why it was killed, if the pool did it
     no_worker,    ///< no worker could be started; `note` says why. The call has not run
     not_sent,     ///< `error`. The call has not run
-    answer_lost,  ///< `error`: the program had no descriptor or memory left to take the answer
+    answer_lost,  ///< `error`: what the program lacked to take the answer
     closed,       ///< the pool has been shut down
 };
 
@@ -161,6 +161,7 @@ private:
     void on_exited(Worker& worker, int wait_status) noexcept;
     void on_worker_socket(Worker& worker) noexcept;
     void on_server_lost(const char* what) noexcept;
+    bool end_server(int& wait_status) noexcept;
     void take_answer(Worker& worker, IncomingFrame& frame) noexcept;
     void drain(Worker& worker) noexcept;
     void bury(Worker& worker, int wait_status) noexcept;
@@ -172,7 +173,7 @@ private:
     void start_failed(const char* what, int error) noexcept;
     void tear_down() noexcept;
     Worker* find(std::uint64_t ticket) noexcept;
-    bool watch(int fd, std::uint64_t tag) noexcept;
+    int watch(int fd, std::uint64_t tag) noexcept;
     void unwatch(int fd) noexcept;
 
     const unsigned workers_max_;

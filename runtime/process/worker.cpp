@@ -101,7 +101,7 @@ void serve_calls(Descriptor socket, std::size_t length_max,
         }
         Answer answer;
         if (no_room) {
-            refuse(answer, RefusalReason::out_of_resources, EMFILE,
+            refuse(answer, RefusalReason::out_of_resources, frame.shortage,
                    "the worker process could not take the arguments");
         } else {
             run(frame, length_max, handler, answer);
