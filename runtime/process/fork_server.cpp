@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <new>
 #include <string>
 #include <vector>
 
@@ -57,7 +58,9 @@ private:
     void reap_children();
     void fork_worker(std::uint64_t ticket, Descriptor socket);
     [[noreturn]] void become_worker(pid_t server, Descriptor socket);
-    void report(FrameKind kind, std::uint64_t ticket, int number, int passed = -1);
+    int hand_over(const Child& child) noexcept;
+    int send(FrameKind kind, std::uint64_t ticket, int number, int passed = -1) noexcept;
+    void report(FrameKind kind, std::uint64_t ticket, int number);
     [[noreturn]] void finish();
 
     Descriptor control_;
@@ -94,7 +97,7 @@ void ForkServer::take_request() {
     // answer to all of it.
     if (frame.error != 0 || frame.closed) finish();
     if (frame.bad == FrameError::no_resources) {
-        report(FrameKind::spawn_failed, frame.header.id, EMFILE);
+        report(FrameKind::spawn_failed, frame.header.id, frame.shortage);
         return;
     }
     if (frame.bad != FrameError::none || frame.header.kind != FrameKind::spawn) finish();
@@ -116,7 +119,12 @@ void ForkServer::reap_children() {
 }
 
 void ForkServer::fork_worker(std::uint64_t ticket, Descriptor socket) {
-    children_.reserve(children_.size() + 1);
+    try {
+        children_.reserve(children_.size() + 1);
+    } catch (const std::bad_alloc&) {
+        report(FrameKind::spawn_failed, ticket, ENOMEM);
+        return;
+    }
     // What static constructors have printed must not stand in every worker's buffer as well.
     std::fflush(nullptr);
     pid_t server = ::getpid();
@@ -126,16 +134,23 @@ void ForkServer::fork_worker(std::uint64_t ticket, Descriptor socket) {
         report(FrameKind::spawn_failed, ticket, errno);
         return;
     }
-    Descriptor pidfd;
-    if (int error = open_pidfd(pid, pidfd); error != 0) {
+    const Child child{pid, ticket};
+    if (int error = hand_over(child); error != 0) {
+        // Of no use to the program, which cannot watch it; the other workers are left alone.
         ::kill(pid, SIGKILL);
         while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
         }
         report(FrameKind::spawn_failed, ticket, -error);
         return;
     }
-    children_.push_back({pid, ticket});
-    report(FrameKind::spawned, ticket, pid, pidfd.get());
+    children_.push_back(child);
+}
+
+/// Tells the program of its new worker.
+int ForkServer::hand_over(const Child& child) noexcept {
+    Descriptor pidfd;
+    if (int error = open_pidfd(child.pid, pidfd); error != 0) return error;
+    return send(FrameKind::spawned, child.ticket, child.pid, pidfd.get());
 }
 
 void ForkServer::become_worker(pid_t server, Descriptor socket) {
@@ -158,10 +173,15 @@ void ForkServer::become_worker(pid_t server, Descriptor socket) {
     serve_calls(std::move(socket), length_max_, handler_);
 }
 
-void ForkServer::report(FrameKind kind, std::uint64_t ticket, int number, int passed) {
+int ForkServer::send(FrameKind kind, std::uint64_t ticket, int number, int passed) noexcept {
     OutgoingFrame frame;
     make_frame(kind, ticket, std::as_bytes(std::span(&number, 1)), frame);
-    if (send_frame(control_.get(), frame, Blocking::yes, passed) != 0) finish();
+    return send_frame(control_.get(), frame, Blocking::yes, passed);
+}
+
+/// A program that cannot be told what became of its workers is as good as gone.
+void ForkServer::report(FrameKind kind, std::uint64_t ticket, int number) {
+    if (send(kind, ticket, number) != 0) finish();
 }
 
 void ForkServer::finish() {
