@@ -14,11 +14,23 @@ TaskGroupState::TaskGroupState() : parent_(*detail::current_task()) {
 
 // --- children -----------------------------------------------------------------------------------------------------
 
+// In asyncio nothing runs between the failure of a child and the cancel that tells the others, so theirs is a
+// CancelledError. Here a child may fail on another worker while the caller is about to make one more.
+void TaskGroupState::refuse_while_aborting() {
+    if (current_task() == &parent_)
+        while (interrupting_.load()) cpu_relax();
+    if (current_task() != canceller_.load()) lowlevel::checkpoint();
+    throw UsageError("TaskGroup::create_task: the group is shutting down");
+}
+
 void TaskGroupState::adopt(TaskCore& child) {
-    std::lock_guard guard(lock_);
+    std::unique_lock guard(lock_);
     if (phase_ == Phase::finished || (phase_ == Phase::exiting && first_ == nullptr))
         throw UsageError("TaskGroup::create_task: the group is finished");
-    if (aborting_) throw UsageError("TaskGroup::create_task: the group is shutting down");
+    if (aborting_) {
+        guard.unlock();
+        refuse_while_aborting();
+    }
     child.scope = this;
     child.scope_prev = last_;
     child.scope_next = nullptr;
@@ -43,6 +55,18 @@ void TaskGroupState::on_child_done(Scope& self, TaskCore& child) noexcept {
     if (!call_soon(*child.scheduler, settle)) group.settle(child);
 }
 
+bool TaskGroupState::start_interrupt_locked() noexcept {
+    if (phase_ != Phase::body) return false;
+    body_interrupted_ = true;
+    interrupting_.store(true);
+    return true;
+}
+
+void TaskGroupState::interrupt_body() noexcept {
+    cancel_task(parent_, {});
+    interrupting_.store(false);
+}
+
 void TaskGroupState::settle(TaskCore& child) noexcept {
     bool interrupt = false;
     {
@@ -52,15 +76,15 @@ void TaskGroupState::settle(TaskCore& child) noexcept {
             errors_.push_back(child.error);
             if (!aborting_) {
                 abort_locked({});
-                interrupt = phase_ == Phase::body;
-                body_interrupted_ |= interrupt;
+                interrupt = start_interrupt_locked();
             }
         }
     }
     // Without the lock (lock order), and while this child still counts: else the group might be gone by then.
-    if (interrupt) cancel_task(parent_, {});
+    if (interrupt) interrupt_body();
     std::lock_guard guard(lock_);
     unlink(child);
+    if (canceller_.load() == &child) canceller_.store(nullptr);
     if (first_ == nullptr && waiter_.core != nullptr) lowlevel::unpark(waiter_);
 }
 
@@ -93,13 +117,13 @@ void TaskGroupState::cancel_group() {
         std::lock_guard guard(lock_);
         if (phase_ == Phase::finished || cancelled_by_user_) return;
         cancelled_by_user_ = true;
+        canceller_.store(current_task());
         if (!aborting_) {
             abort_locked({});
-            interrupt = phase_ == Phase::body;
-            body_interrupted_ |= interrupt;
+            interrupt = start_interrupt_locked();
         }
     }
-    if (interrupt) cancel_task(parent_, {});
+    if (interrupt) interrupt_body();
 }
 
 // --- the end of the block -----------------------------------------------------------------------------------------

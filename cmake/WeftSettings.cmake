@@ -40,5 +40,7 @@ target_compile_definitions(weft_settings INTERFACE $<${weft_force_migrate}:WEFT_
 # A sanitizer is a property of a whole program, so it is set for the directory and for all below.
 if(WEFT_SANITIZE)
     add_compile_options(-fsanitize=${WEFT_SANITIZE} -fno-sanitize-recover=all)
+    # g++ sees the sanitizer's own code between a variable and its first use, and warns of std::stop_source.
+    add_compile_options($<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
     add_link_options(-fsanitize=${WEFT_SANITIZE})
 endif()

@@ -82,8 +82,18 @@ void adopt_thread_stack(Stack& stack) noexcept {
     }
     stack.limit = static_cast<std::byte*>(base);
     stack.top = stack.limit + size;
+#if WEFT_ASAN
+    // While the worker runs on other stacks, what this one's frames hold is not lost (a task may call std::exit).
+    __lsan_register_root_region(stack.limit, stack.size());
+#endif
 #if WEFT_TSAN
     stack.tsan_fiber = __tsan_get_current_fiber();
+#endif
+}
+
+void leave_thread_stack([[maybe_unused]] Stack& stack) noexcept {
+#if WEFT_ASAN
+    __lsan_unregister_root_region(stack.limit, stack.size());
 #endif
 }
 

@@ -59,6 +59,8 @@ void prepare_stack(Stack& stack, StackEntry entry) noexcept;
 
 /// For a thread's own stack, so that fibers can switch to it.
 void adopt_thread_stack(Stack& stack) noexcept;
+/// The thread is back on it for good.
+void leave_thread_stack(Stack& stack) noexcept;
 /// Before a stack's memory is freed or given to another use while something is still suspended on it.
 void abandon_stack(Stack& stack) noexcept;
 

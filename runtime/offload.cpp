@@ -35,8 +35,14 @@ lowlevel::Woken wait_until_done(OffloadCall& call, lowlevel::WaitReason reason,
 /// has not begun and never will.
 template <class Start, class TakeBack>
 void offload(OffloadCall& call, lowlevel::WaitReason reason, Start&& start, TakeBack&& take_back) {
-    lowlevel::require_task(reason.what);
-    lowlevel::checkpoint();
+    try {
+        lowlevel::require_task(reason.what);
+        lowlevel::checkpoint();
+    } catch (...) {
+        // It was not published: nobody else will give the other side's hold back.
+        if (call.release != nullptr) call.release(call);
+        throw;
+    }
     Scheduler& scheduler = *detail::current_scheduler();
     call.scheduler = &scheduler;
     call.context = detail::context_snapshot(detail::current_context());

@@ -56,6 +56,7 @@ void Worker::run_on_this_thread() {
     Stack& first = take_spare();
     switch_stack(*this, native_, first, nullptr, nullptr);
     set_current_worker(nullptr);
+    leave_thread_stack(native_);
     leave_.store(false);
     give_spares_back(2);
     cache.flush();

@@ -115,10 +115,8 @@ struct TaskOpsOf {
         if constexpr (kIsCoroutine<F>) body(task).f.close();
         body(task).f.~F();
     }
-    static constexpr bool kNothingToDestroy =
-        std::is_void_v<R> || std::is_reference_v<R> ||
-        (std::is_trivially_destructible_v<R> && sizeof(ResultSlot<R>) <= kLargestValueInPlace);
-    static constexpr CoreOps ops{run, kNothingToDestroy ? nullptr : destroy, discard};
+    static constexpr CoreOps ops{run, ResultSlot<R>::kNothingToDestroy ? nullptr : destroy,
+                                 discard};
 };
 
 /// A callable too large or too aligned for a block of the pool.

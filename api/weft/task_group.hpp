@@ -41,9 +41,10 @@ private:
     void abort_locked(const std::string& message) noexcept;
     void wait_for_children();
     void run_unstarted_inline() noexcept;
-    TaskCore* next_unstarted(TaskCore* after) noexcept;
     void unlink(TaskCore& child) noexcept;
-    void interrupt_body();
+    [[noreturn]] void refuse_while_aborting();
+    bool start_interrupt_locked() noexcept;
+    void interrupt_body() noexcept;
 
     TaskCore& parent_;
     SpinLock lock_;
@@ -55,8 +56,10 @@ private:
     Waiter waiter_;
     Phase phase_ = Phase::body;
     bool aborting_ = false;
-    bool cancelled_by_user_ = false;  // TaskGroup::cancel()
-    bool body_interrupted_ = false;   // the parent was cancelled by us, and the count must go back
+    bool cancelled_by_user_ = false;                   // TaskGroup::cancel()
+    std::atomic<const TaskCore*> canceller_{nullptr};  // who called it, and so needs not be told
+    bool body_interrupted_ = false;  // the parent was cancelled by us, and the count must go back
+    std::atomic<bool> interrupting_{false};  // it is about to be
 };
 
 /// Options, adoption, launch; a child that is not adopted is closed, unrun.
@@ -83,7 +86,8 @@ struct SlotGuard {
 class TaskGroup {
 public:
     /// Starts a task of the group, as weft::create_task does. Any task of this runtime may call it, children too,
-    /// until the group is done. UsageError when it is done or shutting down.
+    /// until the group is done. UsageError when it is done or shutting down; the
+    /// CancelledError that is due then, if the caller has not met it yet.
     template <detail::Startable A>
     auto create_task(A&& awaitable, std::source_location where = std::source_location::current()) {
         return create_task(std::forward<A>(awaitable), TaskOptions{}, where);

@@ -45,6 +45,8 @@ inline constexpr Where kEverywhere[] = {{"OneWorker", 1},
 /// For what is made with options of its own: Runner, Runtime, threads.
 inline constexpr Where kOnThreads[] = {
     {"OneWorker", 1}, {"TwoWorkers", 2}, {"FourWorkers", 4}, {"Strict", 1, true}};
+/// For an order that only one worker has.
+inline constexpr Where kOnOneWorker[] = {{"OneWorker", 1}, {"Strict", 1, true}};
 /// For what takes time.
 inline constexpr Where kInVirtualTime[] = {{"OneWorker", 1, false, 2},
                                            {"TwoWorkers", 2, false, 6},
@@ -185,6 +187,9 @@ private:
                              ::weft::test::name_of_where)
 #define WEFT_TEST_ON_THREADS(Suite)                                                      \
     INSTANTIATE_TEST_SUITE_P(Core, Suite, ::testing::ValuesIn(::weft::test::kOnThreads), \
+                             ::weft::test::name_of_where)
+#define WEFT_TEST_ON_ONE_WORKER(Suite)                                                     \
+    INSTANTIATE_TEST_SUITE_P(Core, Suite, ::testing::ValuesIn(::weft::test::kOnOneWorker), \
                              ::weft::test::name_of_where)
 #define WEFT_TEST_IN_VIRTUAL_TIME(Suite)                                                     \
     INSTANTIATE_TEST_SUITE_P(Core, Suite, ::testing::ValuesIn(::weft::test::kInVirtualTime), \

@@ -11,9 +11,8 @@ namespace {
 class EagerTest : public Everywhere {};
 WEFT_TEST_EVERYWHERE(EagerTest);
 
-// Where the other workers can be held: a simulated one takes its turn whenever a task waits.
-class EagerOnThreadsTest : public Everywhere {};
-WEFT_TEST_ON_THREADS(EagerOnThreadsTest);
+class EagerOrderTest : public Everywhere {};
+WEFT_TEST_ON_ONE_WORKER(EagerOrderTest);
 
 // eager-1
 TEST_P(EagerTest, OneThatDoesNotWaitIsDoneWhenItsCreationReturns) {
@@ -44,9 +43,8 @@ TEST_P(EagerTest, ItHasRunUpToItsFirstWaitWhenItsCreationReturns) {
 }
 
 // eager-1
-TEST_P(EagerOnThreadsTest, ItsCreatorGoesOnBeforeAnythingElseThatIsReady) {
+TEST_P(EagerOrderTest, ItsCreatorGoesOnBeforeAnythingElseThatIsReady) {
     run([&] {
-        HoldOtherWorkers hold(workers());
         std::string order;
         auto other = create_task([&] { order += "other "; });
         auto task = create_task(

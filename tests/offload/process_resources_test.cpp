@@ -49,11 +49,25 @@ namespace process = weft::rt::process;
 
 constexpr int kOpenMax = 256;
 
+/// What the call throws; the text is made afterwards, when there may be descriptors again:
+/// sanitizers want some for looking.
+std::exception_ptr caught_from(const std::function<void()>& call) {
+    try {
+        call();
+    } catch (...) {
+        return std::current_exception();
+    }
+    return nullptr;
+}
+
 /// A process's limit, lowered for a while; a pid of 0 is this one.
 class LowLimit {
 public:
     LowLimit(pid_t pid, __rlimit_resource resource, rlim_t value) : pid_(pid), resource_(resource) {
         if (::prlimit(pid_, resource_, nullptr, &before_) != 0) throw std::runtime_error("prlimit");
+        // UBSan looks at the first object of a class through a pipe, and takes it for broken where it gets none.
+        std::exception_ptr known =
+            caught_from([] { throw std::system_error(EMFILE, std::generic_category(), ""); });
         rlimit low = before_;
         low.rlim_cur = value;
         if (::prlimit(pid_, resource_, &low, nullptr) != 0) throw std::runtime_error("prlimit");
@@ -115,16 +129,6 @@ int lowest_free_descriptor_of_idle(pid_t server) {
     return fd;
 }
 
-/// What the call throws; the text is made afterwards, when there may be descriptors again:
-/// sanitizers want some for looking.
-std::exception_ptr caught_from(const std::function<void()>& call) {
-    try {
-        call();
-    } catch (...) {
-        return std::current_exception();
-    }
-    return nullptr;
-}
 std::string text_of(const std::exception_ptr& caught) {
     if (caught == nullptr) return "it returned";
     try {

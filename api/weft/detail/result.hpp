@@ -24,6 +24,7 @@ class ResultSlot {
     static constexpr bool kBoxed = sizeof(R) > kLargestValueInPlace || alignof(R) > 16;
 
 public:
+    static constexpr bool kNothingToDestroy = !kBoxed && std::is_trivially_destructible_v<R>;
     using Reference = const R&;
     ResultSlot() noexcept {}
     ~ResultSlot() {}
@@ -63,6 +64,7 @@ private:
 template <class R>
 class ResultSlot<R&> {
 public:
+    static constexpr bool kNothingToDestroy = true;
     using Reference = R&;
     template <class F>
     void emplace_from(F&& f) {
@@ -79,6 +81,7 @@ private:
 template <>
 class ResultSlot<void> {
 public:
+    static constexpr bool kNothingToDestroy = true;
     using Reference = void;
     template <class F>
     void emplace_from(F&& f) {
