@@ -96,6 +96,7 @@ namespace {
 struct CallbackNode : JoinNode {
     TaskCore* callback;
     CoreRef* slot;
+    rt::Scheduler* home;  // where it is to run
 };
 
 /// It has two references, both the node's.
@@ -108,7 +109,7 @@ void launch_callback(JoinNode& self, Core& core) noexcept {
     auto& node = static_cast<CallbackNode&>(self);
     if (core.word.done()) {
         *node.slot = CoreRef::share(core);
-        submit_callback(*node.callback);
+        launch_in(*node.home, *node.callback);
         drop_ref(*node.callback);
     } else {
         drop_unlaunched(*node.callback);
@@ -120,9 +121,10 @@ void launch_callback(JoinNode& self, Core& core) noexcept {
 
 void add_callback(Core& core, TaskCore& callback, CoreRef* slot) {
     callback.is_callback = true;
-    if (callback.scheduler == nullptr && core.kind == CoreKind::task)
-        callback.scheduler = static_cast<TaskCore&>(core).scheduler;
-    if (callback.scheduler == nullptr) {
+    rt::Scheduler* home = current_scheduler();
+    if (home == nullptr && core.kind == CoreKind::task)
+        home = static_cast<TaskCore&>(core).scheduler;
+    if (home == nullptr) {
         drop_unlaunched(callback);
         throw UsageError("add_done_callback: no running runtime to call it in");
     }
@@ -131,6 +133,7 @@ void add_callback(Core& core, TaskCore& callback, CoreRef* slot) {
     node->notify = launch_callback;
     node->callback = &callback;
     node->slot = slot;
+    node->home = home;
     if (!add_joiner(core, *node)) launch_callback(*node, core);
 }
 

@@ -146,7 +146,7 @@ std::string name_of(TaskCore& task) {
 void report_error(const std::string& context, std::exception_ptr error, TaskCore* task) noexcept {
     rt::Worker* worker = rt::current_worker();
     rt::Scheduler* scheduler = worker != nullptr ? &worker->scheduler
-                               : task != nullptr ? task->scheduler
+                               : task != nullptr ? task->scheduler.load()
                                                  : nullptr;
     if (scheduler != nullptr && rt::report_to_sink(*scheduler, context, error, task)) return;
     std::string line = "weft: " + context + ": " + rt::describe(error);

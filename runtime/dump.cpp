@@ -11,7 +11,9 @@ std::vector<detail::TaskCore*> all_tasks(const Scheduler& scheduler) {
     std::vector<detail::TaskCore*> others;
     TaskPool::instance().for_each([&](detail::TaskCore& block) {
         if (!block.word.try_add_ref()) return;
-        bool ours = block.scheduler == &scheduler && !block.is_callback;
+        // order [home]: acquire - with the release in launch_to(): is_callback was set before.
+        bool ours =
+            block.scheduler.load(std::memory_order_acquire) == &scheduler && !block.is_callback;
         // The reference must not be the last one to be dropped under the pool's lock: destroying gives a block back.
         (ours ? tasks : others).push_back(&block);
     });

@@ -50,7 +50,6 @@ TaskCore* allocate_task(std::size_t size_class, const CoreOps* ops, std::source_
                                        : rt::TaskPool::instance().take(size_class);
     task->ops = ops;
     task->where = where;
-    task->scheduler = worker != nullptr ? &worker->scheduler : nullptr;
     task->word.reset(2);
     return task;
 }
@@ -64,6 +63,8 @@ void free_task(TaskCore& task) noexcept {
     task.taken.store(false, std::memory_order_relaxed);
     task.started.store(false, std::memory_order_relaxed);
     task.is_callback = false;
+    // order [home]: relaxed - as above.
+    task.scheduler.store(nullptr, std::memory_order_relaxed);
     task.stack = nullptr;
     task.below = nullptr;
     task.scope = nullptr;
@@ -78,9 +79,19 @@ void free_task(TaskCore& task) noexcept {
         rt::TaskPool::instance().give(&task);
 }
 
+namespace {
+
+void set_home(TaskCore& task, rt::Scheduler& scheduler) noexcept {
+    // order [home]: release - with the acquire of all_tasks(), which finds the block by looking. All other readers are
+    // handed the task.
+    task.scheduler.store(&scheduler, std::memory_order_release);
+}
+
+}  // namespace
+
 void launch(TaskCore& task) noexcept {
     rt::Worker* worker = rt::current_worker();
-    task.scheduler = &worker->scheduler;
+    set_home(task, worker->scheduler);
     TaskCore* creator = worker->current;
     if (task.context == nullptr && creator != nullptr && creator->context != nullptr)
         task.context = context_snapshot(creator->context);
@@ -91,19 +102,17 @@ void launch_in(rt::Scheduler& scheduler, TaskCore& task) noexcept {
     rt::Worker* worker = rt::current_worker();
     if (worker != nullptr && &worker->scheduler == &scheduler) return launch(task);
     if (task.context == nullptr) task.context = context_snapshot(current_context());
-    task.scheduler = &scheduler;
+    set_home(task, scheduler);
     scheduler.inject(task);
 }
 
 void launch_eagerly(TaskCore& task) noexcept {
     rt::Worker* worker = rt::current_worker();
     if (worker->current == nullptr) return launch(task);
-    task.scheduler = &worker->scheduler;
+    set_home(task, worker->scheduler);
     if (task.context == nullptr) task.context = context_snapshot(worker->current->context);
     worker->run_eagerly(task);
 }
-
-void submit_callback(TaskCore& callback) noexcept { launch_in(*callback.scheduler, callback); }
 
 TaskCore* current_task() noexcept {
     rt::Worker* worker = rt::current_worker();

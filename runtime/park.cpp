@@ -141,7 +141,7 @@ void make_runnable(TaskCore& task) noexcept {
     if (worker != nullptr && &worker->scheduler == task.scheduler)
         worker->push_woken(task);
     else
-        task.scheduler->inject(task);
+        task.scheduler.load()->inject(task);
 }
 
 }  // namespace weft::rt

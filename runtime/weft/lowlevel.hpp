@@ -156,8 +156,6 @@ bool add_joiner(Core& core, JoinNode& node) noexcept;
 bool remove_joiner(Core& core, JoinNode& node) noexcept;
 /// A future's end, after `outcome` was claimed and written: sets done and tells the joiners.
 void complete(Core& core) noexcept;
-/// Schedules a launched-later task (a callback) in the runtime it was made for.
-void submit_callback(TaskCore& callback) noexcept;
 
 /// Waits until the core is done. Runs a task that has not started inline where that is allowed. A cancel of the
 /// waiter goes on to the core (asyncio's rule), unless the core cannot be cancelled. Returns when it is done.

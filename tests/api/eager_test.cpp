@@ -176,8 +176,11 @@ TEST_P(EagerTest, AGroupsTasksMayBeEager) {
         task_group([](TaskGroup& group) {
             auto done = group.create_task([] { return 1; }, {.eager = true});
             EXPECT_TRUE(done.done());
-            auto waits = group.create_task([] { yield(); }, {.eager = true});
+            Event go;
+            auto waits = group.create_task([&] { go.wait(); }, {.eager = true});
             EXPECT_FALSE(waits.done());
+            go.set();
+            await(waits);
         });
     });
 }

@@ -105,7 +105,7 @@ TEST(Explorer, FreeChoicesAreAllTried) {
     static unsigned seen;
     seen = 0;
     auto scenario = [](Execution& execution) { execution.thread([] { seen |= 1u << any_of(5); }); };
-    Report report = explore(scenario, {.strategy = Strategy::exhaustive, .executions = 1'000});
+    Report report = explore(scenario, {.strategy = Strategy::exhaustive, .executions = 10'000});
     EXPECT_TRUE(report.complete);
     EXPECT_EQ(report.executions, 5u);
     EXPECT_EQ(seen, 0b11111u);

@@ -102,7 +102,9 @@ struct TaskCore : Core {
     std::atomic<std::uint64_t> place{0};
     rt::Stack* stack = nullptr;  // where it is parked; null until its first step
 
-    rt::Scheduler* scheduler = nullptr;
+    /// Set when it is launched, after all that makes it a task of its runtime: who finds the block by looking reads
+    /// this first.
+    std::atomic<rt::Scheduler*> scheduler{nullptr};
     TaskCore* next = nullptr;               // link in the inject queue
     TaskCore* below = nullptr;              // the task on whose stack it runs inline
     std::atomic<TaskCore*> inner{nullptr};  // the task that runs inline on top of it
