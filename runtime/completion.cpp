@@ -171,7 +171,9 @@ bool remove_joiner(Core& core, JoinNode& node) noexcept {
 }
 
 void complete(Core& core) noexcept {
-    if (core.word.finish() == Finish::has_joiners) rt::notify_joiners(core);
+    if (core.word.finish_and_hold() == Finish::finished) return;
+    rt::notify_joiners(core);
+    drop_ref(core);
 }
 
 void destroy_core(Core& core) noexcept {

@@ -19,6 +19,8 @@ namespace {
 constexpr double kLateMs = 10;
 // Less than this apart is called equally fast, on top of the runs' own spread.
 constexpr double kEqual = 1.10;
+// Less memory than this decides nothing.
+constexpr double kLittleMemory = 64.0 * 1024 * 1024;
 // A heartbeat on time is worth that much wall time.
 constexpr double kWorthForResponse = 1.30;
 
@@ -43,7 +45,7 @@ Rows those(const Rows& rows, Predicate predicate) {
     return result;
 }
 
-// Time, CPU and memory, each in units of the least of these rows.
+// Time, CPU and memory, each in units of the least of these rows, or of what counts at all.
 const Row* cheapest_of(const Rows& rows) {
     double wall = std::numeric_limits<double>::max();
     double cpu = wall;
@@ -55,7 +57,7 @@ const Row* cheapest_of(const Rows& rows) {
     }
     const auto cost = [&](const Row* row) {
         return wall_of(*row) / wall + row->cpu_s().median / std::max(cpu, 1e-6) +
-               row->peak_bytes().median / memory;
+               std::max(row->peak_bytes().median, kLittleMemory) / std::max(memory, kLittleMemory);
     };
     return *std::min_element(rows.begin(), rows.end(),
                              [&](const Row* a, const Row* b) { return cost(a) < cost(b); });

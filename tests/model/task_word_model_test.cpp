@@ -201,6 +201,7 @@ TEST(TaskWordModel, AThreadThatLeavesWithoutItsTokenIsFound) {
 
 enum class Finisher : std::uint8_t { alone_or_with_joiners, blind };
 enum class Registrar : std::uint8_t { checks, blind };
+enum class Setter : std::uint8_t { holds, holds_nothing };
 
 /// Core's joiner list, its lock, and the two references that a task begins with.
 template <class E>
@@ -239,14 +240,24 @@ struct Finishing {
             tell_joiners();
         drop();
     }
+    /// A future's: set by one who holds no reference.
+    void set(Setter setter) {
+        result = true;
+        detail::Finish finish = setter == Setter::holds ? word.finish_and_hold() : word.finish();
+        if (finish == detail::Finish::finished) return;
+        tell_joiners();
+        if (setter == Setter::holds) drop();
+    }
     void tell_joiners() {
         for (;;) {
+            alive();
             lock();
             alive();
             std::size_t i = linked[0] ? 0 : 1;
             if (!linked[i]) return unlock();
             linked[i] = false;
             told[i].store(true);
+            alive();
             unlock();
         }
     }
@@ -277,6 +288,26 @@ Scenario finish_and_join(Finisher finisher, Registrar registrar) {
     };
 }
 
+/// The two who wait own the future; whoever sets it knows it through one of them only.
+Scenario set_and_join(Setter setter) {
+    return [=](Execution& execution) {
+        auto future = std::make_shared<Finishing<Env>>();
+        execution.thread([=] { future->set(setter); });
+        for (std::size_t i = 0; i < 2; ++i)
+            execution.thread([=] {
+                future->join(i, Registrar::checks);
+                future->drop();
+            });
+        execution.at_end([=] { require(future->destroyed == 1, "never destroyed"); });
+    };
+}
+
+TEST(TaskWordModel, AFutureOutlivesItsSetting) {
+    expect_holds(set_and_join(Setter::holds), {.preemptions = 3});
+}
+TEST(TaskWordModel, ASetterThatHoldsNothingIsFound) {
+    expect_found(set_and_join(Setter::holds_nothing));
+}
 TEST(TaskWordModel, NoJoinerIsLost) {
     expect_holds(finish_and_join<Env>(Finisher::alone_or_with_joiners, Registrar::checks),
                  {.preemptions = 3});

@@ -165,6 +165,16 @@ public:
         } while (!bits_.compare_exchange_weak(old, old | kDone));
         return (old & kJoiners) != 0 ? Finish::has_joiners : Finish::finished;
     }
+    /// As finish(), by one who may hold no reference (a future is set through somebody's handle, and whoever sees it
+    /// done may drop that at once): has_joiners comes with one, taken by the same operation.
+    Finish finish_and_hold() noexcept {
+        Bits old = bits_.load();
+        Bits next = 0;
+        do {
+            next = (old | kDone) + ((old & kJoiners) != 0 ? kRefOne : 0);
+        } while (!bits_.compare_exchange_weak(old, next));
+        return (old & kJoiners) != 0 ? Finish::has_joiners : Finish::finished;
+    }
     /// A registrar, under the core's lock. False: it is done already.
     bool announce_joiner() noexcept { return (bits_.fetch_or(kJoiners) & kDone) == 0; }
     /// Before the task is published: it will be watched, so its end must take the long way.
