@@ -31,9 +31,14 @@ decltype(auto) call_with_token(std::stop_token token, F&& f, Args&&... args) {
         return std::forward<F>(f)(std::forward<Args>(args)...);
 }
 
+// Not decltype of a call of the above: its body would be looked into for overloads that do not fit.
+template <bool kTakesToken, class F, class... Args>
+struct OffloadResultOf : std::invoke_result<F, Args...> {};
 template <class F, class... Args>
-using OffloadResult = decltype(call_with_token(std::declval<std::stop_token>(), std::declval<F>(),
-                                               std::declval<Args>()...));
+struct OffloadResultOf<true, F, Args...> : std::invoke_result<F, std::stop_token, Args...> {};
+template <class F, class... Args>
+using OffloadResult =
+    typename OffloadResultOf<std::is_invocable_v<F, std::stop_token, Args...>, F, Args...>::type;
 
 template <class F, class... Args>
 concept Offloadable =

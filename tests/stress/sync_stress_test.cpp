@@ -181,7 +181,8 @@ void queue_scenario(Size size, std::ptrdiff_t bound) {
             if (--left == 0) queue.shutdown();
             return;
         }
-        for (bool open = true; open;) {
+        bool open = true;
+        while (open) {
             persist([&] {
                 try {
                     ++got[static_cast<std::size_t>(queue.get().value)];
