@@ -317,8 +317,8 @@ TEST_P(CancelStressTest, LocksChangeHandsAmongCancelsAndNobodyHoldsOneTwice) {
             // A cancel may be due still; whether it ends so does not matter.
         };
         std::vector<Task<void>> tasks;
-        for (int i = 0; i < 8; ++i) tasks.push_back(create_task(contend));
-        for (int i = 0; i < kMany / 10 || entered == 0; ++i) {
+        for (int i = 0; i < 8; ++i) tasks.push_back(start(contend));
+        for (int i = 0; i < kMany / 10; ++i) {
             tasks[static_cast<std::size_t>(i) % tasks.size()].cancel();
             yield();
         }
