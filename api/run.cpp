@@ -35,7 +35,7 @@ unsigned long number_in_environment(const char* name, unsigned long most) {
 constexpr unsigned long kMostWorkers = 4096;
 
 detail::EngineOptions to_engine_options(const RunOptions& options, Runtime* runtime,
-                                        detail::ErrorSink sink) {
+                                        detail::ErrorSink sink, detail::FirstWorker first) {
     detail::EngineOptions result;
     result.strict = options.strict;
     result.workers = options.workers;
@@ -64,6 +64,8 @@ detail::EngineOptions to_engine_options(const RunOptions& options, Runtime* runt
         result.simulated = true;
         result.seed = request->seed;
     }
+    // A simulation steps all workers on the thread that runs it; a Runtime in threads of its own has no such thread.
+    if (first == detail::FirstWorker::own_thread) result.simulated = false;
     if (options.exception_handler) {
         result.error_sink = sink;
         result.error_sink_argument = runtime;
@@ -74,9 +76,10 @@ detail::EngineOptions to_engine_options(const RunOptions& options, Runtime* runt
 
 // --- leftovers ----------------------------------------------------------------------------------------------------
 
-std::vector<AnyTask> others_than(detail::TaskCore* self, rt::Scheduler& scheduler) {
+std::vector<AnyTask> others_than(detail::TaskCore* self, rt::Scheduler& scheduler,
+                                 detail::Callbacks callbacks) {
     std::vector<AnyTask> tasks;
-    for (detail::TaskCore* task : detail::all_tasks(scheduler)) {
+    for (detail::TaskCore* task : detail::all_tasks(scheduler, callbacks)) {
         AnyTask handle(detail::CoreRef::adopt(*task));
         if (task != self) tasks.push_back(std::move(handle));
     }
@@ -97,14 +100,21 @@ void report_leftover_error(const AnyTask& task) {
             static_cast<detail::TaskCore*>(task.core()));
 }
 
+/// What was scheduled before the end is still called; only one that waits by now is cancelled.
+bool is_due_callback(const AnyTask& task) noexcept {
+    auto* core = static_cast<detail::TaskCore*>(task.core());
+    return core->is_callback && !core->started.load();
+}
+
 /// In a task of the runtime: cancels every other one and waits for it, again and again until none is left, since a
 /// task may start others while it ends. False: the deadline came first.
 bool cancel_all_and_wait(rt::Scheduler& scheduler, Duration grace, TimePoint deadline) {
     detail::TaskCore* self = detail::current_task();
     for (;;) {
-        std::vector<AnyTask> tasks = others_than(self, scheduler);
+        std::vector<AnyTask> tasks = others_than(self, scheduler, detail::Callbacks::too);
         if (tasks.empty()) return true;
-        for (const AnyTask& task : tasks) task.cancel();
+        for (const AnyTask& task : tasks)
+            if (!is_due_callback(task)) task.cancel();
         TimePoint patience = std::min(deadline, detail::deadline_after(grace));
         for (const AnyTask& task : tasks) {
             while (!task.done()) {
@@ -162,14 +172,14 @@ Runtime::Runtime(const RunOptions& options, Entry entry) : options_(options) {
             context.task = AnyTask(detail::CoreRef::share(*task));
         static_cast<Runtime*>(argument)->options_.exception_handler(context);
     };
-    scheduler_ =
-        detail::make_scheduler(to_engine_options(options, this, sink),
-                               entry == Entry::own_threads ? detail::FirstWorker::own_thread
-                                                           : detail::FirstWorker::callers_thread);
+    auto first = entry == Entry::own_threads ? detail::FirstWorker::own_thread
+                                             : detail::FirstWorker::callers_thread;
+    scheduler_ = detail::make_scheduler(to_engine_options(options, this, sink, first), first);
 }
 
 Runtime::~Runtime() {
     if (open_.load()) shutdown();
+    if (scheduler_of_survivors_ != nullptr) (void)scheduler_.release();
 }
 
 Runtime::Submission::Submission(Runtime& runtime, const char* what) : runtime_(runtime) {
@@ -192,9 +202,14 @@ bool Runtime::shutdown(TimePoint deadline) {
         std::source_location::current());
     auto handle = detail::CoreRef::adopt(core);
     detail::launch_in(*scheduler_, core);
-    detail::wait_for_core(core, lowlevel::kNever);
+    // Not ended by a cancel, if the caller is a task of another runtime: what runs there refers to this frame.
+    while (!core.word.done())
+        detail::join_core(core, lowlevel::kNever, lowlevel::Interrupt::never,
+                          {"Runtime.shutdown", &core});
     detail::rethrow_failure(core);
     detail::stop_scheduler(*scheduler_);
+    // What did not end may be woken by somebody at any time, and then asks for its runtime.
+    if (!ended) scheduler_of_survivors_ = scheduler_.get();
     return ended;
 }
 
@@ -245,7 +260,7 @@ void Runner::close() {
 std::vector<AnyTask> all_tasks() {
     rt::Scheduler* scheduler = detail::current_scheduler();
     if (scheduler == nullptr) throw UsageError("all_tasks: must be called in a task");
-    return others_than(nullptr, *scheduler);
+    return others_than(nullptr, *scheduler, detail::Callbacks::not_listed);
 }
 
 }  // namespace weft

@@ -171,7 +171,8 @@ void await(const AnyTask& task) {
 
 AnyTask current_task() {
     detail::TaskCore* core = detail::current_task();
-    if (core == nullptr || core->is_callback) return {};
+    // One that has ended is about to be destroyed, and its value's destructor or its error's handler may ask.
+    if (core == nullptr || core->is_callback || core->word.done()) return {};
     return AnyTask(detail::CoreRef::share(*core));
 }
 

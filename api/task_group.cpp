@@ -129,7 +129,9 @@ void TaskGroupState::cancel_group() {
 // --- the end of the block -----------------------------------------------------------------------------------------
 
 // Oldest first, as they would have run. The cursor moves on by itself when the child it points to ends.
-void TaskGroupState::run_unstarted_inline() noexcept {
+// Whether any ran.
+bool TaskGroupState::run_unstarted_inline() noexcept {
+    bool ran = false;
     set_cancel_hook(parent_, this);
     std::unique_lock guard(lock_);
     cursor_ = first_;
@@ -139,16 +141,27 @@ void TaskGroupState::run_unstarted_inline() noexcept {
         // It has not ended, or it would be unlinked, so it holds the runtime's reference; keep it while we look.
         add_ref(*child);
         guard.unlock();
-        try_run_inline(*child);
+        ran |= try_run_inline(*child);
         drop_ref(*child);
         guard.lock();
     }
     guard.unlock();
     set_cancel_hook(parent_, nullptr);
+    return ran;
+}
+
+void TaskGroupState::note_cancel(const std::string& message) {
+    std::lock_guard guard(lock_);
+    // Whether it is our own, for the body, or from outside is told by the count, at the end.
+    if (cancelled_ == nullptr) cancelled_ = std::make_exception_ptr(CancelledError(message));
+    if (!aborting_) abort_locked(message);
 }
 
 void TaskGroupState::wait_for_children() {
-    run_unstarted_inline();
+    std::string message;
+    // A child on top that took turns with others was a wait of the parent too.
+    if (run_unstarted_inline() && parent_.shield_depth == 0 && lowlevel::take_cancel(&message))
+        note_cancel(message);
     for (;;) {
         {
             std::lock_guard guard(lock_);
@@ -162,15 +175,10 @@ void TaskGroupState::wait_for_children() {
             return true;
         };
         lowlevel::Woken woken = lowlevel::park({"TaskGroup", this}, commit);
-        if (woken == lowlevel::Woken::by_cancel) {
-            std::string message;
-            lowlevel::take_cancel(&message);
-            std::lock_guard guard(lock_);
-            // While it is aborting already, a cancel changes nothing now: the count tells it from our own at the end.
-            if (aborting_) continue;
-            cancelled_ = std::make_exception_ptr(CancelledError(message));
-            abort_locked(message);
-        }
+        if (woken != lowlevel::Woken::by_cancel) continue;
+        message.clear();
+        lowlevel::take_cancel(&message);
+        note_cancel(message);
     }
 }
 

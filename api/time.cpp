@@ -112,7 +112,7 @@ void Timeout::leave_by_exception() {
     if (state_.load() != State::expiring) return;
     state_.store(State::expired);
     // A cancel from outside, beside ours, stays one.
-    if (detail::uncancel_task(task_) > before_.requests) return;
+    if (detail::uncancel_task(task_, before_) > before_.requests) return;
     try {
         throw;
     } catch (const CancelledError&) {

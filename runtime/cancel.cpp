@@ -80,7 +80,9 @@ void note_passed_request(TaskCore& task, const std::string& message) noexcept {
 bool cancel_in_order(TaskCore& first, const std::string& message) noexcept {
     TaskCore* task = &first;
     for (;;) {
-        if (!task->word.parked() || task->word.shielded()) return cancel_one(*task, message);
+        if (task->scheduler.load() != first.scheduler.load() || !task->word.parked() ||
+            task->word.shielded())
+            return cancel_one(*task, message);
         if (CancelHook* hook = task->cancel_hook) {
             note_passed_request(*task, message);
             hook->cancel(*hook, message);

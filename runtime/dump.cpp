@@ -4,25 +4,29 @@
 #include "scheduler.hpp"
 #include "task_pool.hpp"
 
-namespace weft::rt {
+namespace weft::detail {
 
-std::vector<detail::TaskCore*> all_tasks(const Scheduler& scheduler) {
-    std::vector<detail::TaskCore*> tasks;
-    std::vector<detail::TaskCore*> others;
-    TaskPool::instance().for_each([&](detail::TaskCore& block) {
+std::vector<TaskCore*> all_tasks(const rt::Scheduler& scheduler, Callbacks callbacks) {
+    std::vector<TaskCore*> tasks;
+    std::vector<TaskCore*> others;
+    rt::TaskPool::instance().for_each([&](TaskCore& block) {
         if (!block.word.try_add_ref()) return;
         // order [home]: acquire - with the release in launch_to(): is_callback was set before.
-        bool ours =
-            block.scheduler.load(std::memory_order_acquire) == &scheduler && !block.is_callback;
+        bool ours = block.scheduler.load(std::memory_order_acquire) == &scheduler &&
+                    (callbacks == Callbacks::too || !block.is_callback);
         // The reference must not be the last one to be dropped under the pool's lock: destroying gives a block back.
         (ours ? tasks : others).push_back(&block);
     });
-    for (detail::TaskCore* task : others) detail::drop_ref(*task);
+    for (TaskCore* task : others) drop_ref(*task);
     return tasks;
 }
 
+}  // namespace weft::detail
+
+namespace weft::rt {
+
 void dump_tasks(const Scheduler& scheduler, std::FILE* out) noexcept {
-    for (detail::TaskCore* task : all_tasks(scheduler)) {
+    for (detail::TaskCore* task : detail::all_tasks(scheduler, detail::Callbacks::too)) {
         const char* what = task->waits_for;
         std::fprintf(out, "  task '%s' (created at %s:%u): %s", name_of(*task).c_str(),
                      task->where.file_name(), task->where.line(),

@@ -1,6 +1,7 @@
 // "What is everybody waiting for": the tasks of a runtime, one line each.
 #pragma once
 
+#include <weft/detail/engine.hpp>
 #include <weft/lowlevel.hpp>
 
 #include <cstdio>
@@ -9,9 +10,6 @@
 namespace weft::rt {
 
 class Scheduler;
-
-/// References to all tasks of this runtime that are not done (callbacks excluded). Each must be dropped.
-std::vector<detail::TaskCore*> all_tasks(const Scheduler& scheduler);
 
 void dump_tasks(const Scheduler& scheduler, std::FILE* out) noexcept;
 

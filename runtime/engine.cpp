@@ -3,7 +3,6 @@
 #include <weft/detail/engine.hpp>
 
 #include "completion.hpp"
-#include "dump.hpp"
 #include "scheduler.hpp"
 #include "sys.hpp"
 
@@ -35,9 +34,6 @@ bool simulation_state(const rt::Scheduler& scheduler, SimulationState* state) no
     return true;
 }
 
-std::vector<TaskCore*> all_tasks(const rt::Scheduler& scheduler) {
-    return rt::all_tasks(scheduler);
-}
 void close_unlaunched(TaskCore& task) noexcept {
     task.ops->discard(task);
     task.outcome = Outcome::cancelled;

@@ -24,8 +24,6 @@ constexpr std::size_t kMostStolen = 32;
 // then computes for long (waking a worker for each such task would cost a wake per hand-over), and for its timers.
 constexpr Duration kSentinel = std::chrono::milliseconds(10);
 
-void drop_dead(TaskCore* dead) noexcept { detail::drop_ref(*dead); }
-
 }  // namespace
 
 // --- publishing ---------------------------------------------------------------------------------------------------
@@ -80,6 +78,22 @@ void Worker::prefetch_next() noexcept {
 #endif
 }
 
+// An entry's reference may be the last one, and then a value of the user's is destroyed, whose destructor may do
+// anything: make tasks runnable, wait. So not here, in the middle of a look into a queue.
+void Worker::drop_dead(TaskCore& dead) noexcept {
+    if (!dead.word.drop_ref()) return;
+    dead.next = graveyard_;
+    graveyard_ = &dead;
+}
+
+[[gnu::noinline]] void Worker::empty_graveyard() noexcept {
+    // One at a time: after each, this thread may have another worker's tasks in hand.
+    while (TaskCore* dead = current_worker()->graveyard_) {
+        current_worker()->graveyard_ = dead->next;
+        detail::destroy_core(*dead);
+    }
+}
+
 TaskCore* Worker::pop_own() noexcept {
     if (front_ != nullptr) {
         TaskCore* task = front_;
@@ -87,11 +101,10 @@ TaskCore* Worker::pop_own() noexcept {
         return task;
     }
     prefetch_next();
-    return deque_.pop_oldest(drop_dead);
+    return deque_.pop_oldest([this](TaskCore* dead) { drop_dead(*dead); });
 }
 
 TaskCore* Worker::next_local() noexcept {
-    if (timer_started_) announce_timer();
     if (unusual_) [[unlikely]]
         return next_local_unusual();
     if (++ticks_ % kPollTicks == 0) look_around();
@@ -116,10 +129,10 @@ void Worker::let_others_turn() noexcept {
     if (Simulation* simulation = scheduler.simulation()) simulation->turn(*this);
 }
 
-// A timer that is due before the poller looks up by itself, while this worker goes on with something else.
-void Worker::announce_timer() noexcept {
-    timer_started_ = false;
+void Worker::start_timer(detail::TimerNode& node) noexcept {
+    timers_.start(node);
     if (solo_) return;
+    // It may be due before the one who polls looks up by itself, while this worker goes on with something else.
     if (timers_.next_deadline().time_since_epoch().count() < scheduler.poll_until().load())
         scheduler.driver().wake();
 }
@@ -141,10 +154,11 @@ void Worker::look_around() noexcept {
 // --- the others ---------------------------------------------------------------------------------------------------
 
 TaskCore* Worker::steal_from(Worker& victim) noexcept {
-    TaskCore* first = victim.deque_.steal(drop_dead);
+    auto drop = [this](TaskCore* dead) { drop_dead(*dead); };
+    TaskCore* first = victim.deque_.steal(drop);
     if (first == nullptr) return nullptr;
     for (std::size_t more = std::min(victim.deque_.size() / 2, kMostStolen); more > 0; --more) {
-        TaskCore* task = victim.deque_.steal(drop_dead);
+        TaskCore* task = victim.deque_.steal(drop);
         if (task == nullptr) break;
         enqueue(*task);
     }
@@ -203,6 +217,8 @@ TaskCore* Worker::next() noexcept {
         return task;
     }
     for (;;) {
+        if (graveyard_ != nullptr) [[unlikely]]
+            empty_graveyard();
         if (leave_.load()) {
             if (searching_) found_by_search(nullptr);
             return nullptr;
@@ -222,6 +238,8 @@ TaskCore* Worker::next() noexcept {
 
 void Worker::sleep() noexcept {
     Idle<detail::StdEnv>& idle = scheduler.idle();
+    // Before anything else: from here on others count it among the sleepers.
+    slept_ = true;
     idle.announce_sleep(id, searching_);
     searching_ = false;
     if (leave_.load() || scheduler.any_work_for(*this)) {
@@ -236,7 +254,6 @@ void Worker::sleep() noexcept {
 }
 
 void Worker::sleep_on_parker() noexcept {
-    slept_ = true;
     bool others_busy = scheduler.idle().sleeping() < scheduler.workers().size();
     if (!scheduler.try_take_driver()) {
         // Who polls went to sleep when all did.

@@ -54,8 +54,7 @@ void after_park(Worker& worker, Stack& left, void* argument) noexcept {
         return;
     }
     if (parking.deadline != lowlevel::kNever) {
-        worker.timers().start(parking);
-        worker.note_timer_started();
+        worker.start_timer(parking);
     }
     // From here on, if it parks, the task may be running elsewhere: `parking` is gone.
     if (self.word.park(parking.epoch, parking.shielded) == detail::Parked::already_woken)
@@ -226,8 +225,7 @@ bool unpark_by_deadline(Waiter waiter) noexcept {
 void start_timer(TimerNode& node) noexcept {
     rt::Worker* worker = rt::current_worker();
     rt::check(worker != nullptr, "a timer was started outside of a task");
-    worker->timers().start(node);
-    worker->note_timer_started();
+    worker->start_timer(node);
 }
 
 void stop_timer(TimerNode& node) noexcept { rt::Timers::stop(node); }

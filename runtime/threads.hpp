@@ -35,7 +35,6 @@ private:
     void run();
     OffloadCall* pop() noexcept;
     void unlink(OffloadCall& call) noexcept;
-    void join_ended(std::unique_lock<std::mutex>& guard);
 
     const std::size_t most_;
     mutable std::mutex mutex_;

@@ -150,9 +150,11 @@ Worker& Worker::run_in_place(Worker& worker, TaskCore& task) noexcept {
     worker.current = &task;
     call(task);
     finish_task(task);
-    Worker& now = *current_worker();
-    now.current = nullptr;
-    return now;
+    Worker* now = current_worker();
+    if (now == nullptr) [[unlikely]]
+        detail::check_not_forked("returning from a task");
+    now->current = nullptr;
+    return *now;
 }
 
 Worker& Worker::start_on_custom_stack(Worker& worker, TaskCore& task) noexcept {
@@ -182,15 +184,18 @@ bool Worker::try_run_inline(TaskCore& task) noexcept {
         return task.word.done();
     using Claimed = decltype(deque_)::Claimed;
     if (!deque_.claim_newest(&task)) {
-        Claimed claimed = deque_.claim(&task, [](TaskCore* dead) { detail::drop_ref(*dead); });
+        Claimed claimed = deque_.claim(&task, [this](TaskCore* dead) { drop_dead(*dead); });
         if (claimed == Claimed::no) return task.word.done();
         if (claimed == Claimed::left_dead_entry) task.word.add_ref();
     }
+    bool buried = graveyard_ != nullptr;
     // In a catch block: the task on top starts with a clean state all the same.
     if (exceptions->caught != nullptr) [[unlikely]]
         run_inline_in_handler(task);
     else
         run_inline(task);
+    if (buried) [[unlikely]]
+        empty_graveyard();
     return true;
 }
 

@@ -76,7 +76,7 @@ public:
     Timers& timers() noexcept { return timers_; }
     Inject& mailbox() noexcept { return mailbox_; }
     Parker& parker() noexcept { return parker_; }
-    void note_timer_started() noexcept { timer_started_ = true; }
+    void start_timer(detail::TimerNode& node) noexcept;
     bool strict() const noexcept { return strict_; }
 
     Scheduler& scheduler;
@@ -115,7 +115,8 @@ private:
     TaskCore* found_by_search(TaskCore* task) noexcept;
     void sleep() noexcept;
     void sleep_on_parker() noexcept;
-    void announce_timer() noexcept;
+    void drop_dead(TaskCore& dead) noexcept;
+    static void empty_graveyard() noexcept;
     void enqueue(TaskCore& task) noexcept;
 
     const bool strict_;
@@ -135,7 +136,8 @@ private:
     unsigned ticks_ = 0;
     bool searching_ = false;
     bool slept_ = false;  // since it last had work
-    bool timer_started_ = false;
+    TaskCore* graveyard_ =
+        nullptr;  // dead, to be destroyed where anything may happen; linked by next
     std::atomic<bool> leave_{false};
     Random random_;
 };

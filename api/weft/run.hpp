@@ -145,7 +145,7 @@ public:
     bool shutdown(TimePoint deadline = lowlevel::kNever);
     template <class Rep, class Period>
     bool shutdown(std::chrono::duration<Rep, Period> limit) {
-        return shutdown(TimePoint(std::chrono::steady_clock::now()) + detail::to_duration(limit));
+        return shutdown(detail::deadline_after(detail::to_duration(limit)));
     }
 
     unsigned workers() const noexcept;
@@ -175,6 +175,8 @@ private:
     detail::SchedulerPtr scheduler_;
     std::atomic<bool> open_{true};
     std::atomic<unsigned> submissions_{0};
+    rt::Scheduler* scheduler_of_survivors_ =
+        nullptr;  // kept for ever: tasks that did not end refer to it
 };
 
 /// Several runs of a main function in one runtime, on the calling thread and, with more workers, on others

@@ -40,7 +40,8 @@ private:
     static void on_cancel(CancelHook& self, const std::string& message) noexcept;
     void abort_locked(const std::string& message) noexcept;
     void wait_for_children();
-    void run_unstarted_inline() noexcept;
+    bool run_unstarted_inline() noexcept;
+    void note_cancel(const std::string& message);
     void unlink(TaskCore& child) noexcept;
     [[noreturn]] void refuse_while_aborting();
     bool start_interrupt_locked() noexcept;

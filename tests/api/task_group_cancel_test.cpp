@@ -355,6 +355,26 @@ TEST_P(TaskGroupCancelTest, AfterItsCancelTheGroupTakesNoMore) {
     });
 }
 
+TEST_P(TaskGroupCancelTest, ACancelFromOutsideWhileACancelledGroupEndsComesOutOfIt) {
+    run([] {
+        Event cancelled;
+        auto parent = create_task([&] {
+            task_group([&](TaskGroup& group) {
+                group.create_task([&] {
+                    group.cancel();
+                    ShieldScope shield;
+                    cancelled.set();
+                    settle();
+                });
+            });
+            ADD_FAILURE() << "went on";
+        });
+        cancelled.wait();
+        parent.cancel("outside");
+        EXPECT_EQ(cancel_message_of([&] { await(parent); }), "outside");
+    });
+}
+
 TEST_P(TaskGroupCancelTest, ACancelFromOutsideComesOutOfACancelledGroup) {
     run([] {
         auto parent = create_task([] {

@@ -56,8 +56,9 @@ struct SimulationState {
 /// False: it is not simulated.
 bool simulation_state(const rt::Scheduler& scheduler, SimulationState* state) noexcept;
 
-/// References to all tasks of this runtime that are not done (callbacks excluded). Each must be dropped.
-std::vector<TaskCore*> all_tasks(const rt::Scheduler& scheduler);
+enum class Callbacks : std::uint8_t { not_listed, too };
+/// References to all tasks of this runtime that are not done. Each must be dropped.
+std::vector<TaskCore*> all_tasks(const rt::Scheduler& scheduler, Callbacks callbacks);
 
 /// "Task-7", or the name it was given.
 std::string name_of(TaskCore& task);

@@ -1,0 +1,126 @@
+// What happens when the last reference goes, and when a runtime does: values whose destructors act, errors that ask
+// who failed, callbacks that wait, a shutdown that is itself cancelled.
+#include <memory>
+#include <optional>
+#include <stdexcept>
+
+#include "api/core_support.hpp"
+
+namespace weft::test {
+
+namespace {
+
+class LastReferenceTest : public Everywhere {};
+WEFT_TEST_EVERYWHERE(LastReferenceTest);
+
+/// Lets somebody go on when it is destroyed, as a guard of a semaphore does.
+struct Permit {
+    std::shared_ptr<Event> released;
+    Permit(std::shared_ptr<Event> event) : released(std::move(event)) {}
+    Permit(Permit&&) = default;
+    ~Permit() {
+        if (released != nullptr) released->set();
+    }
+};
+
+// Claims from the middle leave entries in the queue that hold the last reference to a value.
+TEST_P(LastReferenceTest, AValueThatWakesATaskFromItsDestructorWakesIt) {
+    run([] {
+        for (int round = 0; round < 20; ++round) {
+            auto first = std::make_shared<Event>();
+            auto second = std::make_shared<Event>();
+            auto a = start([first] { first->wait(); });
+            auto b = start([second] { second->wait(); });
+            auto before = create_task([] {});
+            std::optional<Task<Permit>> one = create_task([first] { return Permit(first); });
+            std::optional<Task<Permit>> two = create_task([second] { return Permit(second); });
+            auto after = create_task([] {});
+            await(*one);
+            await(*two);
+            await(after);
+            one.reset();
+            two.reset();
+            await(before);
+            await(a);
+            await(b);
+        }
+    });
+}
+
+TEST_P(LastReferenceTest, WhoHearsOfAnUnreadErrorMayAskForTheCurrentTask) {
+    int heard = 0;
+    RunOptions options;
+    options.workers = 1;
+    options.exception_handler = [&](const ExceptionContext&) {
+        ++heard;
+        current_task();
+    };
+    weft::run(
+        [] {
+            create_task([] { throw std::runtime_error("nobody reads it"); });
+            settle();
+        },
+        options);
+    EXPECT_EQ(heard, 1);
+}
+
+class EndOfRuntimeTest : public Everywhere {};
+WEFT_TEST_ON_THREADS(EndOfRuntimeTest);
+
+TEST_P(EndOfRuntimeTest, ACallbackThatWaitsIsEndedWithItsRuntime) {
+    Event never;
+    std::atomic<int> ended = 0;
+    run([&] {
+        std::atomic<bool> waits = false;
+        current_runtime().post([&] {
+            struct Count {
+                std::atomic<int>& count;
+                ~Count() { ++count; }
+            } count{ended};
+            waits = true;
+            never.wait();
+        });
+        yield_until([&] { return waits.load(); });
+    });
+    EXPECT_EQ(ended, 1);
+    never.set();  // nobody is left who could be woken
+}
+
+TEST_P(EndOfRuntimeTest, AShutdownInATaskOfAnotherRuntimeIsNotCutShort) {
+    run([] {
+        auto closing = create_task([] {
+            Runtime other({.workers = 1});
+            auto work = other.submit([] {
+                try {
+                    wait_for_ever();
+                } catch (const CancelledError&) {
+                    ShieldScope shield;
+                    weft::sleep(5ms);
+                    throw;
+                }
+            });
+            EXPECT_TRUE(other.shutdown());
+            EXPECT_TRUE(work.done());
+            yield();
+        });
+        yield();
+        closing.cancel();
+        try {
+            await(closing);
+        } catch (const CancelledError&) {
+        }
+    });
+}
+
+class SeededRuntimeTest : public WithWatchdog {};
+
+TEST_F(SeededRuntimeTest, ASeedInTheEnvironmentDoesNotStopARuntimeInThreadsOfItsOwn) {
+    Environment seed("WEFT_SEED", "7");
+    Runtime runtime({.workers = 2});
+    EXPECT_EQ(runtime.submit([] { return 5; }).result(), 5);
+    EXPECT_TRUE(runtime.shutdown());
+}
+
+}  // namespace
+
+}  // namespace weft::test
