@@ -22,6 +22,7 @@ void set_future_error(Core& core, std::exception_ptr error) {
 }
 
 void throw_already_set() { throw InvalidStateError("the future has a result already"); }
+void throw_empty_future() { throw InvalidStateError("this future handle is empty"); }
 
 void check_not_null(const std::exception_ptr& error) {
     if (error == nullptr) throw std::invalid_argument("Future::set_exception: null exception_ptr");

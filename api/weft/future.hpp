@@ -30,11 +30,13 @@ struct FutureCore : Core {
 void unclaim_outcome(Core& core) noexcept;
 void set_future_error(Core& core, std::exception_ptr error);
 [[noreturn]] void throw_already_set();
+[[noreturn]] void throw_empty_future();
 
 }  // namespace detail
 
 /// A value to be set once, by anybody, and awaited by any number of tasks. A shared handle: copies are the same
-/// future. Every member may be called from any thread; none waits (weft::await does).
+/// future. Every member may be called from any thread; none waits (weft::await does). One that was moved from is empty:
+/// InvalidStateError.
 ///
 /// An error that nobody reads is reported when the last handle goes.
 template <class T>
@@ -55,7 +57,7 @@ public:
     template <class... V>
         requires(std::is_void_v<T> ? sizeof...(V) == 0 : sizeof...(V) == 1)
     bool try_set_result(V&&... value) const {
-        if (!detail::claim_outcome(*core_)) return false;
+        if (!detail::claim_outcome(core_or_throw())) return false;
         try {
             slot().emplace_from([&]() -> T {
                 if constexpr (!std::is_void_v<T>) return (std::forward<V>(value), ...);
@@ -79,22 +81,22 @@ public:
     }
     bool try_set_exception(std::exception_ptr error) const {
         detail::check_not_null(error);
-        if (!detail::claim_outcome(*core_)) return false;
+        if (!detail::claim_outcome(core_or_throw())) return false;
         detail::set_future_error(*core_, std::move(error));
         return true;
     }
     /// Ends it with a CancelledError for all who wait. False: it is done.
     bool cancel(const std::string& message = {}) const {
-        return detail::cancel_core(*core_, message);
+        return detail::cancel_core(core_or_throw(), message);
     }
 
-    bool done() const noexcept { return core_->word.done(); }
+    bool done() const noexcept { return core_ && core_->word.done(); }
     bool cancelled() const noexcept {
         return done() && core_->outcome == detail::Outcome::cancelled;
     }
     /// As Task's.
-    decltype(auto) result() const { return detail::read_result(*core_, slot()); }
-    std::exception_ptr exception() const { return detail::read_exception(*core_); }
+    decltype(auto) result() const { return detail::read_result(core_or_throw(), slot()); }
+    std::exception_ptr exception() const { return detail::read_exception(core_or_throw()); }
 
     /// Calls f(future) in a worker when it is done: scheduled, never inline. Needs a running runtime.
     template <std::invocable<const Future&> F>
@@ -106,10 +108,14 @@ public:
 
     bool operator==(const Future&) const noexcept = default;
     detail::Core* core() const noexcept { return core_.get(); }
+    detail::Core& core_or_throw() const {
+        if (!core_) detail::throw_empty_future();
+        return *core_;
+    }
 
 private:
-    detail::ResultSlot<T>& slot() const noexcept {
-        return static_cast<detail::FutureCore<T>&>(*core_).result;
+    detail::ResultSlot<T>& slot() const {
+        return static_cast<detail::FutureCore<T>&>(core_or_throw()).result;
     }
     detail::CoreRef core_;
 };
@@ -117,7 +123,7 @@ private:
 /// Waits until the future is done; gives its value or throws its error. A cancel here cancels the future too.
 template <class T>
 decltype(auto) await(const Future<T>& future) {
-    detail::await_core(*future.core());
+    detail::await_core(future.core_or_throw());
     return future.result();
 }
 template <class T>
@@ -127,7 +133,7 @@ decltype(auto) await(Future<T>& future) {
 /// The same for a temporary or moved future: the value is moved out.
 template <class T>
 T await(Future<T>&& future) {
-    detail::await_core(*future.core());
+    detail::await_core(future.core_or_throw());
     return detail::take_result(*future.core(),
                                static_cast<detail::FutureCore<T>&>(*future.core()).result);
 }
@@ -158,9 +164,10 @@ concept Handle = requires { typename Awaitable<std::remove_cvref_t<A>>::result_t
 /// A task or future as it is; anything else becomes a task.
 template <class A>
 decltype(auto) ensure_future(A&& awaitable, std::source_location where) {
-    if constexpr (Handle<A>)
+    if constexpr (Handle<A>) {
+        awaitable.core_or_throw();
         return std::remove_cvref_t<A>(awaitable);
-    else
+    } else
         return create_task(std::forward<A>(awaitable), where);
 }
 

@@ -64,7 +64,7 @@ auto start_all(Range&& range, std::source_location where) {
     if constexpr (std::ranges::sized_range<Range>) handles.reserve(std::ranges::size(range));
     for (auto&& element : range) {
         if constexpr (Handle<Element>)
-            handles.push_back(element);
+            handles.push_back(ensure_future(element, where));
         else
             handles.push_back(ensure_future(std::move(element), where));
     }

@@ -233,7 +233,7 @@ auto run(A&& main, const RunOptions& options = {},
 
 template <class R>
 void ConcurrentFuture<R>::wait(TimePoint deadline) const {
-    detail::wait_for_core(*task_.core(), deadline);
+    detail::wait_for_core(task_.core_or_throw(), deadline);
 }
 
 /// All tasks of this runtime that are not done. A snapshot; costs a walk over all of them.

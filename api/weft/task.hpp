@@ -226,10 +226,11 @@ struct DoneCallback {
 
 template <class Handle, class F>
 void add_done_callback(const Handle& handle, F&& f, std::source_location where) {
+    Core& core = handle.core_or_throw();
     using Callback = DoneCallback<Handle, std::decay_t<F>>;
     TaskCore& callback = make_task_core<void>(
         Callback{{}, std::make_unique<std::decay_t<F>>(std::forward<F>(f))}, where);
-    add_callback(*handle.core(), callback, &TaskOpsOf<void, Callback>::body(callback).f.done);
+    add_callback(core, callback, &TaskOpsOf<void, Callback>::body(callback).f.done);
 }
 
 }  // namespace detail

@@ -171,8 +171,9 @@ decltype(auto) wait_for(A&& awaitable, std::chrono::duration<Rep, Period> durati
     lowlevel::require_task("wait_for");
     if (Duration d = detail::to_duration(duration); d <= Duration::zero()) {
         if constexpr (detail::Handle<A>) {
+            detail::Core& core = awaitable.core_or_throw();
             if (!awaitable.done()) {
-                detail::cancel_and_wait(*awaitable.core());
+                detail::cancel_and_wait(core);
                 if (awaitable.cancelled()) throw TimeoutError();
             }
             return await(std::forward<A>(awaitable));

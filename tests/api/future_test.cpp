@@ -312,6 +312,31 @@ TEST_P(FutureTest, AnErrorThatWasReadAndACancelAreNotReported) {
     });
 }
 
+TEST_P(FutureTest, AnEmptyHandleIsAnInvalidStateError) {
+    run([] {
+        Future<int> full;
+        Future<int> taken = std::move(full);
+        Future<int>& empty = full;  // NOLINT(bugprone-use-after-move): that is what is tested
+        EXPECT_FALSE(empty.done());
+        EXPECT_THROW(empty.set_result(1), InvalidStateError);
+        EXPECT_THROW(empty.set_exception(std::runtime_error("x")), InvalidStateError);
+        EXPECT_THROW(empty.cancel(), InvalidStateError);
+        EXPECT_THROW(empty.result(), InvalidStateError);
+        EXPECT_THROW(empty.exception(), InvalidStateError);
+        EXPECT_THROW(empty.add_done_callback([](const Future<int>&) {}), InvalidStateError);
+        EXPECT_THROW(await(empty), InvalidStateError);
+        EXPECT_THROW(gather(empty), InvalidStateError);
+        EXPECT_THROW(shield(empty), InvalidStateError);
+        EXPECT_THROW(wait_for(empty, 1s), InvalidStateError);
+        EXPECT_THROW(wait_for(empty, 0s), InvalidStateError);
+        EXPECT_THROW(gather(Task<int>()), InvalidStateError);
+        EXPECT_THROW(gather(std::vector<Task<int>>(2)), InvalidStateError);
+        EXPECT_THROW(shield(Task<int>()), InvalidStateError);
+        EXPECT_THROW(wait_for(Task<int>(), 0s), InvalidStateError);
+        EXPECT_THROW(ConcurrentFuture<int>().result(), InvalidStateError);
+    });
+}
+
 }  // namespace
 
 }  // namespace weft::test
