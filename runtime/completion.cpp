@@ -108,6 +108,14 @@ void release_unrun(TaskCore& task) noexcept {
     finish_task(task);
 }
 
+std::uint32_t number_of(TaskCore& task) noexcept {
+    // asyncio numbers tasks when they are made; a counter that all workers share would cost each spawn a cache miss,
+    // so a task gets its number when somebody asks for its name.
+    static std::atomic<std::uint32_t> last_number{0};
+    if (task.number == 0) task.number = last_number.fetch_add(1) + 1;
+    return task.number;
+}
+
 std::string describe(const std::exception_ptr& error) {
     if (error == nullptr) return "no exception";
     auto demangled = [](const std::type_info& type) {
@@ -136,11 +144,7 @@ namespace weft::detail {
 std::string name_of(TaskCore& task) {
     std::lock_guard guard(task.lock);
     if (task.extra != nullptr && !task.extra->name.empty()) return task.extra->name;
-    // asyncio numbers tasks when they are made; a counter that all workers share would cost each spawn a cache miss,
-    // so a task gets its number when somebody asks for its name.
-    static std::atomic<std::uint32_t> last_number{0};
-    if (task.number == 0) task.number = last_number.fetch_add(1) + 1;
-    return "Task-" + std::to_string(task.number);
+    return "Task-" + std::to_string(rt::number_of(task));
 }
 
 void report_error(const std::string& context, std::exception_ptr error, TaskCore* task) noexcept {

@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "completion.hpp"
 #include "sanitizers.hpp"
 #include "stack.hpp"
 #include "worker.hpp"
@@ -54,10 +55,8 @@ void report_overflow(const Stack& stack) noexcept {
         // process is about to die.
         if (task.extra != nullptr && !task.extra->name.empty())
             line << " in task '" << task.extra->name.c_str() << "'";
-        else if (task.number != 0)
-            line << " in task 'Task-" << task.number << "'";
         else
-            line << " in an unnamed task";
+            line << " in task 'Task-" << number_of(task) << "'";
         line << " (stack of " << stack.size() / 1024 << " KiB, created at "
              << task.where.file_name() << ":" << task.where.line() << ")";
     } else {
