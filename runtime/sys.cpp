@@ -46,15 +46,43 @@ long read_number(const char* path, long fallback, long* second = nullptr) noexce
     return n >= 1 ? first : fallback;
 }
 
-/// The CPU quota of the cgroup this process is in (v2, then v1), in cores; 0: no limit.
-double cgroup_cores() noexcept {
-    long period = 0;
-    long quota = read_number("/sys/fs/cgroup/cpu.max", -1, &period);
-    if (quota < 0) {
-        quota = read_number("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", -1);
-        period = read_number("/sys/fs/cgroup/cpu/cpu.cfs_period_us", 0);
-    }
+double cores_of(long quota, long period) noexcept {
     return quota > 0 && period > 0 ? static_cast<double>(quota) / static_cast<double>(period) : 0;
+}
+
+/// Where the cgroup (v2) of this process is below its mount: "/" in a container, a unit's path under systemd.
+void read_cgroup_path(char* path, std::size_t size) noexcept {
+    std::snprintf(path, size, "/");
+    std::FILE* file = std::fopen("/proc/self/cgroup", "re");
+    if (file == nullptr) return;
+    char line[2048];
+    while (std::fgets(line, sizeof line, file) != nullptr)
+        if (std::strncmp(line, "0::/", 4) == 0) {
+            line[std::strcspn(line, "\n")] = 0;
+            std::snprintf(path, size, "%s", line + 3);
+        }
+    std::fclose(file);
+}
+
+/// The CPU quota of the cgroup this process is in, in cores; 0: no limit. In v2 that of each one above holds as well.
+double cgroup_cores() noexcept {
+    char path[2048];
+    read_cgroup_path(path, sizeof path);
+    double least = 0;
+    for (;;) {
+        char name[sizeof path + 32];
+        std::snprintf(name, sizeof name, "/sys/fs/cgroup%s/cpu.max", path);
+        long period = 0;
+        long quota = read_number(name, -1, &period);
+        double cores = cores_of(quota, period);
+        if (cores > 0 && (least == 0 || cores < least)) least = cores;
+        char* last = std::strrchr(path, '/');
+        if (last == nullptr) break;
+        *last = 0;
+    }
+    if (least > 0) return least;
+    return cores_of(read_number("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", -1),
+                    read_number("/sys/fs/cgroup/cpu/cpu.cfs_period_us", 0));
 }
 
 }  // namespace
