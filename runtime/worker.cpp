@@ -119,6 +119,13 @@ inline void Worker::call(TaskCore& task) noexcept {
         task.ops->run(task);
 }
 
+Worker& Worker::worker_after_task() noexcept {
+    Worker* worker = current_worker();
+    if (worker == nullptr) [[unlikely]]
+        detail::check_not_forked("returning from a task");
+    return *worker;
+}
+
 // --- the loop ---------------------------------------------------------------------------------------------------
 
 void Worker::loop_on_fresh_stack(Worker& worker) { loop(&worker); }
@@ -150,11 +157,9 @@ Worker& Worker::run_in_place(Worker& worker, TaskCore& task) noexcept {
     worker.current = &task;
     call(task);
     finish_task(task);
-    Worker* now = current_worker();
-    if (now == nullptr) [[unlikely]]
-        detail::check_not_forked("returning from a task");
-    now->current = nullptr;
-    return *now;
+    Worker& now = worker_after_task();
+    now.current = nullptr;
+    return now;
 }
 
 Worker& Worker::start_on_custom_stack(Worker& worker, TaskCore& task) noexcept {
@@ -215,7 +220,7 @@ void Worker::run_inline(TaskCore& task) noexcept {
     parent.inner.store(&task, std::memory_order_relaxed);
     current = &task;
     call(task);
-    Worker& now = *current_worker();
+    Worker& now = worker_after_task();
     now.current = &parent;
     // Before the end is published: a canceller that finds nobody above the parent asks the parent again.
     // order [inner.2]: relaxed - who still follows the old pointer looks again after taking a reference.

@@ -95,6 +95,8 @@ private:
     static void keep_as_spare(Worker& worker, Stack& left, void*) noexcept;
     static void free_custom_stack(Worker& worker, Stack& left, void*) noexcept;
     static void call(TaskCore& task) noexcept;
+    /// A task may have gone on on another one, or in a child process, which has none.
+    static Worker& worker_after_task() noexcept;
     bool may_run_inline(const TaskCore& task) const noexcept;
     void run_inline(TaskCore& task) noexcept;
     void run_inline_in_handler(TaskCore& task) noexcept;

@@ -22,29 +22,36 @@ struct End {
     std::string text;
 };
 
+/// Forks here. True: this is the child.
+bool fork_here(End& end) {
+    int ends[2];
+    if (pipe(ends) != 0) throw std::runtime_error("pipe");
+    pid_t child = fork();
+    if (child == 0) {
+        rlimit none{0, 0};
+        setrlimit(RLIMIT_CORE, &none);
+        alarm(20);  // a child that hangs is the very failure that is looked for
+        dup2(ends[1], STDERR_FILENO);
+        return true;
+    }
+    close(ends[1]);
+    char buffer[4096];
+    for (ssize_t n = 0; (n = read(ends[0], buffer, sizeof buffer)) > 0;)
+        end.text.append(buffer, static_cast<std::size_t>(n));
+    close(ends[0]);
+    waitpid(child, &end.status, 0);
+    return false;
+}
+
 /// Forks in a task, on a worker, and does that in the child.
 End forked(const std::function<void()>& in_child) {
     End end;
     weft::run(
         [&] {
             weft::yield();
-            int ends[2];
-            if (pipe(ends) != 0) throw std::runtime_error("pipe");
-            pid_t child = fork();
-            if (child == 0) {
-                rlimit none{0, 0};
-                setrlimit(RLIMIT_CORE, &none);
-                alarm(20);  // a child that hangs is the very failure that is looked for
-                dup2(ends[1], STDERR_FILENO);
-                in_child();
-                _exit(0);
-            }
-            close(ends[1]);
-            char buffer[4096];
-            for (ssize_t n = 0; (n = read(ends[0], buffer, sizeof buffer)) > 0;)
-                end.text.append(buffer, static_cast<std::size_t>(n));
-            close(ends[0]);
-            waitpid(child, &end.status, 0);
+            if (!fork_here(end)) return;
+            in_child();
+            _exit(0);
         },
         {.workers = 2});
     return end;
@@ -85,6 +92,13 @@ TEST_F(Fork, APrimitiveThatWouldBlockInTheChildAborts) {
     lock.acquire();
     expect_aborts(forked([] { lock.acquire(); }));
     lock.release();
+}
+TEST_F(Fork, ReturningFromTheTaskInTheChildAborts) {
+    End end;
+    weft::run([&] { fork_here(end); }, {.workers = 2});
+    expect_aborts(end);
+    weft::run([&] { weft::await(weft::create_task([&] { fork_here(end); })); }, {.workers = 2});
+    expect_aborts(end);
 }
 TEST_F(Fork, AChildThatLeavesWeftAloneIsFine) {
     End end = forked([] {});
