@@ -97,7 +97,13 @@ struct CallbackNode : JoinNode {
     TaskCore* callback;
     CoreRef* slot;
     rt::Scheduler* home;  // where it is to run
+    std::uint64_t id;
 };
+
+std::uint64_t next_callback_id() noexcept {
+    static std::atomic<std::uint64_t> last{0};
+    return last.fetch_add(1) + 1;
+}
 
 /// It has two references, both the node's.
 void drop_unlaunched(TaskCore& callback) noexcept {
@@ -119,7 +125,7 @@ void launch_callback(JoinNode& self, Core& core) noexcept {
 
 }  // namespace
 
-void add_callback(Core& core, TaskCore& callback, CoreRef* slot) {
+CallbackId add_callback(Core& core, TaskCore& callback, CoreRef* slot) {
     callback.is_callback = true;
     rt::Scheduler* home = current_scheduler();
     if (home == nullptr && core.kind == CoreKind::task)
@@ -129,12 +135,29 @@ void add_callback(Core& core, TaskCore& callback, CoreRef* slot) {
         throw UsageError("add_done_callback: no running runtime to call it in");
     }
     callback.context = context_snapshot(current_context());
-    auto* node = new CallbackNode;
+    auto* node = new (std::nothrow) CallbackNode;
+    if (node == nullptr) {
+        drop_unlaunched(callback);
+        throw std::bad_alloc();
+    }
     node->notify = launch_callback;
     node->callback = &callback;
     node->slot = slot;
     node->home = home;
+    CallbackId id{node->id = next_callback_id()};
     if (!add_joiner(core, *node)) launch_callback(*node, core);
+    return id;
+}
+
+std::size_t remove_callback(Core& core, CallbackId id) noexcept {
+    auto is_it = [](const JoinNode& node, const void* wanted) {
+        return node.notify == launch_callback && static_cast<const CallbackNode&>(node).id ==
+                                                     static_cast<const CallbackId*>(wanted)->value;
+    };
+    std::unique_ptr<CallbackNode> node(static_cast<CallbackNode*>(take_joiner(core, is_it, &id)));
+    if (node == nullptr) return 0;
+    drop_unlaunched(*node->callback);
+    return 1;
 }
 
 }  // namespace detail

@@ -174,6 +174,15 @@ bool remove_joiner(Core& core, JoinNode& node) noexcept {
     return true;
 }
 
+JoinNode* take_joiner(Core& core, bool (*wanted)(const JoinNode& node, const void* argument),
+                      const void* argument) noexcept {
+    std::lock_guard guard(core.lock);
+    JoinNode* node = core.first_joiner;
+    while (node != nullptr && !wanted(*node, argument)) node = node->next;
+    if (node != nullptr) rt::unlink(core, *node);
+    return node;
+}
+
 void complete(Core& core) noexcept {
     if (core.word.finish_and_hold() == Finish::finished) return;
     rt::notify_joiners(core);

@@ -99,11 +99,17 @@ void launch(TaskCore& task) noexcept {
 }
 
 void launch_in(rt::Scheduler& scheduler, TaskCore& task) noexcept {
-    rt::Worker* worker = rt::current_worker();
-    if (worker != nullptr && &worker->scheduler == &scheduler) return launch(task);
     if (task.context == nullptr) task.context = context_snapshot(current_context());
+    launch_prepared(scheduler, task);
+}
+
+void launch_prepared(rt::Scheduler& scheduler, TaskCore& task) noexcept {
     set_home(task, scheduler);
-    scheduler.inject(task);
+    rt::Worker* worker = rt::current_worker();
+    if (worker != nullptr && &worker->scheduler == &scheduler)
+        worker->push_new(task);
+    else
+        scheduler.inject(task);
 }
 
 void launch_eagerly(TaskCore& task) noexcept {

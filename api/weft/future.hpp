@@ -100,10 +100,15 @@ public:
 
     /// Calls f(future) in a worker when it is done: scheduled, never inline. Needs a running runtime.
     template <std::invocable<const Future&> F>
-    void add_done_callback(F&& f,
-                           std::source_location where = std::source_location::current()) const {
+    CallbackId add_done_callback(
+        F&& f, std::source_location where = std::source_location::current()) const {
         detail::require_runtime("add_done_callback");
-        detail::add_done_callback(*this, std::forward<F>(f), where);
+        return detail::add_done_callback(*this, std::forward<F>(f), where);
+    }
+
+    /// Takes a callback back that has not been scheduled yet. Returns how many there were: 1 or 0.
+    std::size_t remove_done_callback(CallbackId id) const {
+        return detail::remove_callback(core_or_throw(), id);
     }
 
     bool operator==(const Future&) const noexcept = default;

@@ -4,7 +4,7 @@
 // failure). With return_exceptions it cannot, so children that have not started run inline.
 #pragma once
 
-#include <weft/future.hpp>
+#include <weft/detail/start_all.hpp>
 
 #include <array>
 #include <cstddef>
@@ -28,7 +28,9 @@ enum class GatherMode { first_error, all };
 
 /// Waits for n cores: until all are done or, with first_error, one has failed; then that failure is thrown.
 /// A cancel cancels them all; CancelledError is thrown when they are done.
-void gather_cores(Core* const* cores, std::size_t n, GatherMode mode);
+/// With at_most: the cores are tasks that are not launched yet, and so many of them shall run at once.
+void gather_cores(Core* const* cores, std::size_t n, GatherMode mode, std::size_t at_most = 0,
+                  Unlaunched* unlaunched = nullptr);
 
 template <class H>
 weft::Outcome<typename Awaitable<H>::result_type> outcome_of(const H& handle, bool may_take) {
@@ -53,34 +55,37 @@ template <class A>
 using FutureOf = std::remove_cvref_t<decltype(ensure_future(std::declval<A>(),
                                                             std::declval<std::source_location>()))>;
 
-template <class Range>
-concept AwaitableRange = std::ranges::input_range<Range>;
-
-template <class Range>
-auto start_all(Range&& range, std::source_location where) {
-    using Element = std::ranges::range_value_t<Range>;
-    using H = std::remove_cvref_t<decltype(ensure_future(std::declval<Element&&>(), where))>;
-    std::vector<H> handles;
-    if constexpr (std::ranges::sized_range<Range>) handles.reserve(std::ranges::size(range));
-    for (auto&& element : range) {
-        if constexpr (Handle<Element>)
-            handles.push_back(ensure_future(element, where));
-        else
-            handles.push_back(ensure_future(std::move(element), where));
-    }
-    return handles;
+template <class H>
+void gather_handles(const std::vector<H>& handles, GatherMode mode) {
+    std::vector<Core*> cores = cores_of(handles);
+    gather_cores(cores.data(), cores.size(), mode);
+}
+template <class H>
+void gather_handles(Prepared<H>& made, GatherMode mode, AtMost bound) {
+    std::vector<Core*> cores = cores_of(made.handles);
+    gather_cores(cores.data(), cores.size(), mode, bound.n, &made.unlaunched);
 }
 
 template <class H>
-std::vector<Core*> cores_of(const std::vector<H>& handles) {
-    std::vector<Core*> cores;
-    cores.reserve(handles.size());
-    for (const H& handle : handles) cores.push_back(handle.core());
-    return cores;
+auto values_of(const std::vector<H>& handles, bool may_take) {
+    using R = typename Awaitable<H>::result_type;
+    static_assert(
+        !std::is_reference_v<R>,
+        "weft::gather: a range of awaitables that give references has no std::vector of results; "
+        "give pointers or std::reference_wrapper");
+    std::vector<ValueOf<R>> values;
+    values.reserve(handles.size());
+    for (const H& handle : handles) values.push_back(value_of(handle, may_take));
+    return values;
 }
 
-template <class R>
-inline constexpr bool kCanBeInVector = !std::is_reference_v<R>;
+template <class H>
+auto outcomes_of(const std::vector<H>& handles, bool may_take) {
+    std::vector<weft::Outcome<typename Awaitable<H>::result_type>> outcomes;
+    outcomes.reserve(handles.size());
+    for (const H& handle : handles) outcomes.push_back(outcome_of(handle, may_take));
+    return outcomes;
+}
 
 }  // namespace detail
 
@@ -131,18 +136,8 @@ template <detail::AwaitableRange Range>
 auto gather(Range&& range, std::source_location where = std::source_location::current()) {
     lowlevel::require_task("gather");
     auto handles = detail::start_all(std::forward<Range>(range), where);
-    std::vector<detail::Core*> cores = detail::cores_of(handles);
-    detail::gather_cores(cores.data(), cores.size(), detail::GatherMode::first_error);
-    using H = typename decltype(handles)::value_type;
-    constexpr bool kTake = !detail::Handle<std::ranges::range_value_t<Range>>;
-    static_assert(
-        detail::kCanBeInVector<typename detail::Awaitable<H>::result_type>,
-        "weft::gather: a range of awaitables that give references has no std::vector of results; "
-        "give pointers or std::reference_wrapper");
-    std::vector<detail::ValueOf<typename detail::Awaitable<H>::result_type>> values;
-    values.reserve(handles.size());
-    for (const H& handle : handles) values.push_back(detail::value_of(handle, kTake));
-    return values;
+    detail::gather_handles(handles, detail::GatherMode::first_error);
+    return detail::values_of(handles, !detail::Handle<std::ranges::range_value_t<Range>>);
 }
 
 template <detail::AwaitableRange Range>
@@ -150,14 +145,28 @@ auto gather(ReturnExceptions, Range&& range,
             std::source_location where = std::source_location::current()) {
     lowlevel::require_task("gather");
     auto handles = detail::start_all(std::forward<Range>(range), where);
-    std::vector<detail::Core*> cores = detail::cores_of(handles);
-    detail::gather_cores(cores.data(), cores.size(), detail::GatherMode::all);
-    using H = typename decltype(handles)::value_type;
-    constexpr bool kTake = !detail::Handle<std::ranges::range_value_t<Range>>;
-    std::vector<Outcome<typename detail::Awaitable<H>::result_type>> outcomes;
-    outcomes.reserve(handles.size());
-    for (const H& handle : handles) outcomes.push_back(detail::outcome_of(handle, kTake));
-    return outcomes;
+    detail::gather_handles(handles, detail::GatherMode::all);
+    return detail::outcomes_of(handles, !detail::Handle<std::ranges::range_value_t<Range>>);
+}
+
+/// gather(at_most(8), range): the same over coroutine objects or callables, of which no more than that run at once.
+/// One is started as one ends; at a failure those that have not been started never are.
+template <detail::AwaitableRange Range>
+auto gather(AtMost bound, Range&& range,
+            std::source_location where = std::source_location::current()) {
+    lowlevel::require_task("gather");
+    auto made = detail::prepare_all(std::forward<Range>(range), where);
+    detail::gather_handles(made, detail::GatherMode::first_error, bound);
+    return detail::values_of(made.handles, true);
+}
+
+template <detail::AwaitableRange Range>
+auto gather(AtMost bound, ReturnExceptions, Range&& range,
+            std::source_location where = std::source_location::current()) {
+    lowlevel::require_task("gather");
+    auto made = detail::prepare_all(std::forward<Range>(range), where);
+    detail::gather_handles(made, detail::GatherMode::all, bound);
+    return detail::outcomes_of(made.handles, true);
 }
 
 }  // namespace weft

@@ -165,6 +165,19 @@ using StartResult = std::invoke_result_t<std::decay_t<A>&&>;
 
 }  // namespace detail
 
+/// A registered done callback, for remove_done_callback. C++'s callables cannot be compared, as Python's can.
+struct CallbackId {
+    std::uint64_t value = 0;
+    bool operator==(const CallbackId&) const noexcept = default;
+};
+
+namespace detail {
+
+/// Takes a callback out that has not been scheduled yet: how many there were, 0 or 1.
+std::size_t remove_callback(Core& core, CallbackId id) noexcept;
+
+}  // namespace detail
+
 /// A task without its type: everything but the value. Cheap to copy; any thread.
 class AnyTask {
 public:
@@ -193,8 +206,12 @@ public:
 
     /// Calls f(task) in a worker when the task is done: scheduled, never inline, with the context variables of now.
     template <std::invocable<const AnyTask&> F>
-    void add_done_callback(F&& f,
-                           std::source_location where = std::source_location::current()) const;
+    CallbackId add_done_callback(
+        F&& f, std::source_location where = std::source_location::current()) const;
+    /// Takes a callback back that has not been scheduled yet. Returns how many there were: 1 or 0.
+    std::size_t remove_done_callback(CallbackId id) const {
+        return detail::remove_callback(core_or_throw(), id);
+    }
 
     detail::Core* core() const noexcept { return core_.get(); }
     detail::Core& core_or_throw() const {
@@ -214,7 +231,7 @@ namespace detail {
 
 /// Registers a task that is launched when the core is done; `*slot` is then the core, with a reference. A core that
 /// dies before drops it unlaunched.
-void add_callback(Core& core, TaskCore& callback, CoreRef* slot);
+CallbackId add_callback(Core& core, TaskCore& callback, CoreRef* slot);
 
 /// It does not hold what it waits for, or a future that is never set would never die.
 template <class Handle, class F>
@@ -225,20 +242,19 @@ struct DoneCallback {
 };
 
 template <class Handle, class F>
-void add_done_callback(const Handle& handle, F&& f, std::source_location where) {
+CallbackId add_done_callback(const Handle& handle, F&& f, std::source_location where) {
     Core& core = handle.core_or_throw();
     using Callback = DoneCallback<Handle, std::decay_t<F>>;
     TaskCore& callback = make_task_core<void>(
         Callback{{}, std::make_unique<std::decay_t<F>>(std::forward<F>(f))}, where);
-    add_callback(core, callback, &TaskOpsOf<void, Callback>::body(callback).f.done);
+    return add_callback(core, callback, &TaskOpsOf<void, Callback>::body(callback).f.done);
 }
 
 }  // namespace detail
 
 template <std::invocable<const AnyTask&> F>
-void AnyTask::add_done_callback(F&& f, std::source_location where) const {
-    core_or_throw();
-    detail::add_done_callback(*this, std::forward<F>(f), where);
+CallbackId AnyTask::add_done_callback(F&& f, std::source_location where) const {
+    return detail::add_done_callback(*this, std::forward<F>(f), where);
 }
 
 /// A task that gives an R. A shared handle: cheap to copy, any thread. The value stays in the task and may be read
@@ -258,10 +274,9 @@ public:
 
     /// Calls f(task) in a worker when the task is done: scheduled, never inline, with the context variables of now.
     template <std::invocable<const Task&> F>
-    void add_done_callback(F&& f,
-                           std::source_location where = std::source_location::current()) const {
-        this->task();
-        detail::add_done_callback(*this, std::forward<F>(f), where);
+    CallbackId add_done_callback(
+        F&& f, std::source_location where = std::source_location::current()) const {
+        return detail::add_done_callback(*this, std::forward<F>(f), where);
     }
 };
 

@@ -16,3 +16,4 @@
 #include <weft/task_group.hpp>
 #include <weft/testing.hpp>
 #include <weft/time.hpp>
+#include <weft/wait.hpp>

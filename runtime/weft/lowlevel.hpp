@@ -135,6 +135,8 @@ void free_task(TaskCore& task) noexcept;
 /// has one. Never throws.
 void launch(TaskCore& task) noexcept;
 void launch_in(rt::Scheduler& scheduler, TaskCore& task) noexcept;
+/// The same for one whose context is as it shall be; from any thread.
+void launch_prepared(rt::Scheduler& scheduler, TaskCore& task) noexcept;
 /// Runs a new task at once, on the caller's stack, until it first waits (eager start).
 void launch_eagerly(TaskCore& task) noexcept;
 
@@ -154,6 +156,9 @@ inline void drop_ref(Core& core) noexcept {
 bool add_joiner(Core& core, JoinNode& node) noexcept;
 /// Takes it out again; false if it has been notified already (or is about to return from notify).
 bool remove_joiner(Core& core, JoinNode& node) noexcept;
+/// Takes out the first node that `wanted(node, argument)` says; null: there is none. It is asked under the core's lock.
+JoinNode* take_joiner(Core& core, bool (*wanted)(const JoinNode& node, const void* argument),
+                      const void* argument) noexcept;
 /// A future's end, after `outcome` was claimed and written: sets done and tells the joiners.
 void complete(Core& core) noexcept;
 

@@ -205,6 +205,34 @@ TEST_P(DoneCallbackTest, AThreadMaySetTheFutureAndTheCallbackRunsInAWorker) {
     });
 }
 
+// fu-2
+TEST_P(DoneCallbackTest, ItCanBeTakenBackUntilItIsScheduled) {
+    run([] {
+        struct CountsDestroyed {
+            std::shared_ptr<int> alive;
+            void operator()(const Future<int>&) const { ADD_FAILURE() << "called"; }
+        };
+        Future<int> future;
+        Event called;
+        auto alive = std::make_shared<int>(0);
+        CallbackId taken_back = future.add_done_callback(CountsDestroyed{alive});
+        CallbackId kept = future.add_done_callback([&](const Future<int>&) { called.set(); });
+        EXPECT_NE(taken_back, kept);
+        EXPECT_EQ(future.remove_done_callback(taken_back), 1U);
+        EXPECT_EQ(alive.use_count(), 1);
+        EXPECT_EQ(future.remove_done_callback(taken_back), 0U);
+        future.set_result(1);
+        EXPECT_EQ(future.remove_done_callback(kept), 0U);
+        called.wait();
+
+        auto task = create_task(wait_for_ever);
+        CallbackId of_task = task.add_done_callback([](const Task<void>&) { ADD_FAILURE(); });
+        EXPECT_EQ(future.remove_done_callback(of_task), 0U);
+        EXPECT_EQ(AnyTask(task).remove_done_callback(of_task), 1U);
+        task.cancel();
+    });
+}
+
 }  // namespace
 
 }  // namespace weft::test

@@ -1,0 +1,67 @@
+// Hearing of the end of several tasks and futures: what gather, wait and as_completed have in common.
+//
+// A Watch has a node in each core's list. The cores' finishers tell it; the one who made it waits until over() says
+// that it has heard enough. In asyncio one hears by a callback, a turn later, and strict mode keeps that.
+// With at_most, only so many of the cores run at once: the others are tasks that are not launched, and one is launched
+// as one ends.
+//
+// Thread rules: a finisher calls hear() under the core's lock and then `lock`; begin(), wait() and end() are for the one
+// task that watches. A callback of strict mode may come after end(), so it shares the Watch.
+#pragma once
+
+#include <weft/task.hpp>
+
+#include <cstddef>
+#include <memory>
+
+namespace weft::detail {
+
+class Watch : public std::enable_shared_from_this<Watch> {
+public:
+    Watch() = default;
+    Watch(const Watch&) = delete;
+    Watch& operator=(const Watch&) = delete;
+    virtual ~Watch() = default;
+
+    /// Links into each core and, unless at_most is 0, launches the first at_most of them. The array and the cores live
+    /// until end(). std::bad_alloc.
+    void begin(Core* const* cores, std::size_t n, std::size_t at_most = 0);
+    /// Unlinks. Tasks that were not launched are closed.
+    void end() noexcept;
+    /// Waits until over(): by_unpark. A cancel or the deadline may come first.
+    lowlevel::Woken wait(lowlevel::WaitReason reason,
+                         TimePoint deadline = lowlevel::kNever) noexcept;
+
+protected:
+    /// With the lock: that core has ended.
+    virtual void hear(Core& core, std::size_t index) noexcept = 0;
+    /// With the lock: whether there is no need to wait.
+    virtual bool over() const noexcept = 0;
+
+    bool strict() const noexcept { return strict_; }
+    std::size_t size() const noexcept { return size_; }
+    Core& core(std::size_t i) const noexcept { return *cores_[i]; }
+
+    SpinLock lock;
+    std::size_t pending = 0;
+
+private:
+    struct Node : JoinNode {
+        Watch* watch = nullptr;
+    };
+    static void on_done(JoinNode& self, Core& core) noexcept;
+    void settle(Core& core, std::size_t index) noexcept;
+    void launch_next() noexcept;
+    Node* nodes() noexcept { return many_ != nullptr ? many_.get() : few_; }
+
+    Waiter waiter_;  // guarded by lock
+    Core* const* cores_ = nullptr;
+    std::size_t size_ = 0;
+    std::size_t launched_ = 0;  // guarded by lock; the cores from here on are not launched
+    rt::Scheduler* home_ = nullptr;
+    bool strict_ = false;
+    Node few_[4];
+    std::unique_ptr<Node[]> many_;
+};
+
+}  // namespace weft::detail

@@ -1,0 +1,90 @@
+#include "detail/watch.hpp"
+
+#include <weft/detail/engine.hpp>
+
+#include <algorithm>
+#include <iterator>
+#include <mutex>
+
+#include "detail/call_soon.hpp"
+
+namespace weft::detail {
+
+void Watch::begin(Core* const* cores, std::size_t n, std::size_t at_most) {
+    cores_ = cores;
+    size_ = pending = launched_ = n;
+    home_ = current_scheduler();
+    strict_ = options_of(*home_).strict;
+    if (n > std::size(few_)) many_ = std::make_unique<Node[]>(n);
+    if (at_most != 0) launched_ = 0;
+    for (std::size_t i = 0; i < n; ++i) {
+        Node& node = nodes()[i];
+        node.watch = this;
+        node.notify = on_done;
+        if (!add_joiner(*cores[i], node)) on_done(node, *cores[i]);
+    }
+    std::lock_guard guard(lock);
+    for (std::size_t i = std::min(at_most, n); i > 0; --i) launch_next();
+}
+
+void Watch::end() noexcept {
+    for (std::size_t i = 0; i < size_; ++i) remove_joiner(*cores_[i], nodes()[i]);
+    std::size_t unlaunched = size_;
+    {
+        std::lock_guard guard(lock);
+        std::swap(unlaunched, launched_);
+    }
+    for (; unlaunched < size_; ++unlaunched)
+        close_unlaunched(static_cast<TaskCore&>(*cores_[unlaunched]));
+}
+
+// With the lock. What is launched here runs no code before this has returned.
+void Watch::launch_next() noexcept {
+    if (launched_ == size_) return;
+    launch_prepared(*home_, static_cast<TaskCore&>(*cores_[launched_++]));
+}
+
+void Watch::on_done(JoinNode& self, Core& core) noexcept {
+    auto& node = static_cast<Node&>(self);
+    Watch& watch = *node.watch;
+    auto index = static_cast<std::size_t>(&node - watch.nodes());
+    if (watch.strict_) {
+        auto hear = [kept = watch.shared_from_this(), ref = CoreRef::share(core), index] {
+            kept->settle(*ref, index);
+        };
+        if (call_soon(*watch.home_, hear)) return;
+    }
+    watch.settle(core, index);
+}
+
+void Watch::settle(Core& core, std::size_t index) noexcept {
+    std::lock_guard guard(lock);
+    --pending;
+    hear(core, index);
+    launch_next();
+    // With the lock: the waiter takes it before it leaves, so the Watch outlives this call.
+    if (over() && waiter_.core != nullptr) lowlevel::unpark(waiter_);
+}
+
+lowlevel::Woken Watch::wait(lowlevel::WaitReason reason, TimePoint deadline) noexcept {
+    auto commit = [this](Waiter self) noexcept {
+        std::lock_guard guard(lock);
+        if (over()) return false;
+        waiter_ = self;
+        return true;
+    };
+    for (;;) {
+        {
+            std::lock_guard guard(lock);
+            waiter_ = {};
+            if (over()) return lowlevel::Woken::by_unpark;
+        }
+        lowlevel::Woken woken = lowlevel::park(reason, commit, deadline);
+        if (woken == lowlevel::Woken::by_unpark) continue;
+        std::lock_guard guard(lock);
+        waiter_ = {};
+        return woken;
+    }
+}
+
+}  // namespace weft::detail
