@@ -2,9 +2,11 @@
 #include <weft/run.hpp>
 #include <weft/testing.hpp>
 
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <stdexcept>
 #include <thread>
 
@@ -40,7 +42,7 @@ detail::EngineOptions to_engine_options(const RunOptions& options, Runtime* runt
     result.strict = options.strict;
     result.workers = options.workers;
     // WEFT_STRICT is a default: a program that asks for more workers by itself does not get it.
-    if (result.strict && options.workers > 1 && detail::default_strict()) result.strict = false;
+    if (options.workers > 1 && !options.strict.said_by_program()) result.strict = false;
     if (result.strict && options.workers > 1)
         throw std::invalid_argument("RunOptions: strict needs workers = 1, not " +
                                     std::to_string(options.workers));
@@ -139,14 +141,41 @@ bool cancel_all_and_wait(rt::Scheduler& scheduler, Duration grace, TimePoint dea
 
 namespace detail {
 
-bool default_strict() noexcept { return flag_in_environment("WEFT_STRICT"); }
-bool default_debug() noexcept { return flag_in_environment("WEFT_DEBUG"); }
-
 void require_no_task(const char* what) {
     detail::check_not_forked(what);
     if (current_scheduler() != nullptr)
         throw UsageError(std::string(what) +
                          ": cannot be called from a running runtime (await what you would run)");
+}
+
+namespace {
+
+std::terminate_handler terminate_before = nullptr;
+
+// The stack has been unwound as far as it will be, and run() has ended its tasks: what is left is to die of the signal.
+[[noreturn]] void terminate_by_interrupt() {
+    if (std::current_exception() != nullptr) {
+        try {
+            throw;
+        } catch (const KeyboardInterrupt&) {
+            std::signal(SIGINT, SIG_DFL);
+            std::raise(SIGINT);
+        } catch (...) {
+        }
+    }
+    terminate_before();
+    std::abort();
+}
+
+}  // namespace
+
+void throw_keyboard_interrupt() {
+    static const bool installed = [] {
+        terminate_before = std::set_terminate(terminate_by_interrupt);
+        return true;
+    }();
+    (void)installed;
+    throw KeyboardInterrupt();
 }
 
 void wait_for_core(Core& core, TimePoint deadline) {
@@ -159,6 +188,12 @@ void wait_for_core(Core& core, TimePoint deadline) {
 }
 
 }  // namespace detail
+
+Switch Switch::from_environment(const char* name) noexcept {
+    Switch result(flag_in_environment(name));
+    result.from_environment_ = true;
+    return result;
+}
 
 // --- Runtime ------------------------------------------------------------------------------------------------------
 
@@ -233,11 +268,23 @@ void Runner::require_can_run() const {
     if (!runtime_->open_.load()) throw UsageError("Runner::run: the runner is closed");
 }
 
-void Runner::run_task(detail::TaskCore& core) {
+void Runner::prepare(detail::TaskCore& core) {
     core.stack_bytes = static_cast<std::uint32_t>(runtime_->options_.main_stack_size);
     if (core.context == nullptr) core.context = detail::context_retain(context_.handle());
+}
+
+void Runner::run_task(detail::TaskCore& core) {
+    prepare(core);
     detail::launch_in(*runtime_->scheduler_, core);
     detail::run_until_done(*runtime_->scheduler_, core);
+}
+
+void Runner::run_main(detail::TaskCore& core) {
+    prepare(core);
+    bool interrupted = detail::run_main(*runtime_->scheduler_, core);
+    if (interrupted && core.outcome == detail::Outcome::cancelled &&
+        detail::uncancel_task(core) == 0)
+        detail::throw_keyboard_interrupt();
 }
 
 void Runner::close() {

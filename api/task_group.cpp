@@ -182,6 +182,20 @@ void TaskGroupState::wait_for_children() {
     }
 }
 
+namespace {
+
+bool is_keyboard_interrupt(const std::exception_ptr& error) {
+    try {
+        std::rethrow_exception(error);
+    } catch (const KeyboardInterrupt&) {
+        return true;
+    } catch (...) {
+        return false;
+    }
+}
+
+}  // namespace
+
 bool TaskGroupState::finish(std::exception_ptr body_error) {
     bool body_cancelled = false;
     if (body_error != nullptr) {
@@ -210,6 +224,9 @@ bool TaskGroupState::finish(std::exception_ptr body_error) {
         std::rethrow_exception(cancelled_);
     if (body_error != nullptr && !body_cancelled) errors_.push_back(body_error);
     if (errors_.empty()) return !body_cancelled;
+    // asyncio: it is no error among others.
+    for (const std::exception_ptr& error : errors_)
+        if (is_keyboard_interrupt(error)) std::rethrow_exception(error);
     // asyncio: a cancel from outside that lost against errors is due again, and its count stays as it was.
     if (cancel_state(parent_).requests > 0) {
         uncancel_task(parent_);

@@ -138,6 +138,8 @@ void Worker::start_timer(detail::TimerNode& node) noexcept {
 }
 
 void Worker::look_around() noexcept {
+    if (scheduler.interrupt_pending()) [[unlikely]]
+        scheduler.cancel_main();
     if (timers_.next_deadline() != lowlevel::kNever) timers_.expire(scheduler.now());
     while (TaskCore* task = mailbox_.pop()) enqueue(*task);
     if (scheduler.injected().empty()) return;

@@ -9,6 +9,7 @@
 #include "arena.hpp"
 #include "completion.hpp"
 #include "fork_guard.hpp"
+#include "interrupt.hpp"
 #include "overflow.hpp"
 #include "stack.hpp"
 #include "threads.hpp"
@@ -110,6 +111,32 @@ void Scheduler::run_until_done(TaskCore& task) {
     workers_[0]->run_on_this_thread();
     // notify ran under the task's lock: after this it has returned, and `leaver` may go.
     std::lock_guard guard(task.lock);
+}
+
+bool Scheduler::run_main(TaskCore& task) {
+    was_interrupted_ = false;
+    main_ = &task;
+    bool installed = install_interrupt_handler(*this);
+    // Not before: with several workers it may begin at once.
+    detail::launch_in(*this, task);
+    run_until_done(task);
+    if (installed) remove_interrupt_handler();
+    std::lock_guard guard(main_lock_);
+    main_ = nullptr;
+    interrupt_pending_.store(false);
+    return was_interrupted_;
+}
+
+void Scheduler::interrupt() noexcept {
+    interrupt_pending_.store(true);
+    driver_->wake();
+}
+
+void Scheduler::cancel_main() noexcept {
+    std::lock_guard guard(main_lock_);
+    if (!interrupt_pending_.exchange(false) || main_ == nullptr) return;
+    was_interrupted_ = true;
+    detail::cancel_task(*main_, {});
 }
 
 void Scheduler::join_workers() noexcept {

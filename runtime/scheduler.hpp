@@ -39,6 +39,12 @@ public:
     void start(unsigned first);
     /// Runs worker 0 on this thread until the task is done.
     void run_until_done(TaskCore& task);
+    /// Launches a main task, which the first SIGINT cancels, and runs worker 0 until it is done. True: one came.
+    bool run_main(TaskCore& task);
+    /// From a signal handler: run_main's task is to be cancelled.
+    void interrupt() noexcept;
+    bool interrupt_pending() const noexcept { return interrupt_pending_.load(); }
+    void cancel_main() noexcept;
     /// Ends and joins all threads. No task of this runtime may be running on the caller's thread.
     void stop() noexcept;
 
@@ -106,6 +112,10 @@ private:
     std::vector<std::unique_ptr<Worker>> workers_;
     std::vector<std::thread> worker_threads_;  // of the workers from first_thread_ on
     unsigned first_thread_ = 0;
+    std::atomic<bool> interrupt_pending_{false};
+    bool was_interrupted_ = false;  // guarded by main_lock_
+    TaskCore* main_ = nullptr;      // guarded by main_lock_
+    detail::SpinLock main_lock_;
     std::mutex offload_mutex_;
     std::unique_ptr<Threads> threads_;
     std::unique_ptr<Arena> arena_;

@@ -14,6 +14,10 @@
 
 namespace weft {
 
+/// SIGINT came while run's main task ran, and it ended by the cancel (Python's KeyboardInterrupt). Not a std::exception,
+/// so that `catch (const std::exception&)` lets it pass. Uncaught it ends the process by SIGINT, as shells expect.
+class KeyboardInterrupt {};
+
 /// A timeout() or wait_for() ran out of time.
 class TimeoutError : public Error {
 public:

@@ -46,14 +46,25 @@ private:
 
 namespace detail {
 
-// Defaults that the environment sets: WEFT_STRICT, WEFT_DEBUG.
-bool default_strict() noexcept;
-bool default_debug() noexcept;
 void require_no_task(const char* what);
+[[noreturn]] void throw_keyboard_interrupt();
 /// Blocks a thread or waits in a task; TimeoutError at the deadline.
 void wait_for_core(Core& core, TimePoint deadline);
 
 }  // namespace detail
+
+/// A yes or no of RunOptions: what the program says or, where it says nothing, the environment.
+class Switch {
+public:
+    constexpr Switch(bool on) noexcept : on_(on) {}
+    static Switch from_environment(const char* name) noexcept;
+    constexpr operator bool() const noexcept { return on_; }
+    constexpr bool said_by_program() const noexcept { return !from_environment_; }
+
+private:
+    bool on_;
+    bool from_environment_ = false;
+};
 
 /// How a runtime is made. What the program sets wins over the environment, which sets the defaults.
 struct RunOptions {
@@ -62,8 +73,8 @@ struct RunOptions {
     unsigned workers = 0;
     /// asyncio's own order: one worker (more is std::invalid_argument), first in first out, nothing started out of
     /// turn.
-    bool strict = detail::default_strict();
-    bool debug = detail::default_debug();
+    Switch strict = Switch::from_environment("WEFT_STRICT");
+    Switch debug = Switch::from_environment("WEFT_DEBUG");
     /// Bytes of a task's stack: address space; memory is used as it is touched.
     std::size_t stack_size = std::size_t{256} * 1024;
     std::size_t main_stack_size = std::size_t{8} * 1024 * 1024;
@@ -188,6 +199,8 @@ public:
     ~Runner();
 
     /// Runs a coroutine object or callable as a task until it is done; gives its value or throws its error.
+    /// On the process's main thread, where SIGINT has its default action, the first SIGINT cancels the task, and if
+    /// that is what ends it KeyboardInterrupt is thrown; a second SIGINT ends the process.
     /// UsageError inside a task (the coroutine is not consumed), or after close().
     template <detail::Startable A>
     auto run(A&& main, std::source_location where = std::source_location::current())
@@ -196,7 +209,7 @@ public:
         require_can_run();
         detail::TaskCore& core = detail::make_task_core<R>(std::forward<A>(main), where);
         Task<R> task(detail::CoreRef::adopt(core));
-        run_task(core);
+        run_main(core);
         return detail::take_result(core, detail::result_of<R>(core));
     }
     /// Cancels what is left, waits for it, ends the threads. Twice is fine.
@@ -205,7 +218,9 @@ public:
 
 private:
     void require_can_run() const;
+    void run_main(detail::TaskCore& core);
     void run_task(detail::TaskCore& core);
+    void prepare(detail::TaskCore& core);
 
     std::unique_ptr<Runtime> runtime_;
     Context context_;
@@ -213,7 +228,7 @@ private:
 
 /// Runs main, a coroutine object or a callable, to its end and gives its value or throws its error (asyncio.run).
 ///
-/// What still runs then is cancelled and waited for. The calling thread is the first worker. UsageError inside a
+/// What still runs then is cancelled and waited for. KeyboardInterrupt as Runner::run. The calling thread is the first worker. UsageError inside a
 /// task; std::invalid_argument for options that cannot be.
 template <detail::Startable A>
 auto run(A&& main, const RunOptions& options = {},

@@ -96,6 +96,13 @@ TEST_F(RunOptionsTest, StrictIsOffWhereTheEnvironmentSaysZero) {
     EXPECT_FALSE(RunOptions{}.strict);
 }
 
+TEST_F(RunOptionsTest, WhatTheProgramSaysIsHeldAgainstItUnderTheEnvironmentsStrictToo) {
+    Environment strict("WEFT_STRICT", "1");
+    EXPECT_THROW(workers_of_a_run({.workers = 2, .strict = true}), std::invalid_argument);
+    EXPECT_EQ(workers_of_a_run({.workers = 2}), 2U);
+    EXPECT_EQ(workers_of_a_run({.workers = 2, .strict = false}), 2U);
+}
+
 TEST_F(RunOptionsTest, WhatTheProgramSaysWinsOverTheEnvironmentsStrict) {
     Environment strict("WEFT_STRICT", "1");
     EXPECT_EQ(workers_of_a_run({.workers = 2}), 2U);

@@ -1,0 +1,55 @@
+#include "interrupt.hpp"
+
+#include <atomic>
+#include <cerrno>
+#include <csignal>
+#include <thread>
+
+#include <unistd.h>
+
+#include "scheduler.hpp"
+
+namespace weft::rt {
+
+namespace {
+
+// A handler counts itself in before it reads the target; who removes it clears the target and then waits for the count
+// (both sides seq_cst): so none still uses a runtime that goes.
+std::atomic<Scheduler*> target{nullptr};
+std::atomic<unsigned> handlers_running{0};
+
+extern "C" void weft_on_sigint(int) {
+    int saved = errno;
+    handlers_running.fetch_add(1);
+    if (Scheduler* scheduler = target.load()) scheduler->interrupt();
+    handlers_running.fetch_sub(1);
+    errno = saved;
+}
+
+bool on_main_thread() noexcept { return ::gettid() == ::getpid(); }
+
+}  // namespace
+
+bool install_interrupt_handler(Scheduler& scheduler) noexcept {
+    struct sigaction old{};
+    if (!on_main_thread() || ::sigaction(SIGINT, nullptr, &old) != 0) return false;
+    if ((old.sa_flags & SA_SIGINFO) != 0 || old.sa_handler != SIG_DFL) return false;
+    target.store(&scheduler);
+    struct sigaction ours{};
+    ours.sa_handler = weft_on_sigint;
+    ours.sa_flags = static_cast<int>(SA_RESETHAND) | SA_RESTART | SA_ONSTACK;
+    ::sigaction(SIGINT, &ours, nullptr);
+    return true;
+}
+
+void remove_interrupt_handler() noexcept {
+    struct sigaction now{};
+    ::sigaction(SIGINT, nullptr, &now);
+    // Somebody may have put another one in its place meanwhile.
+    if ((now.sa_flags & SA_SIGINFO) == 0 && now.sa_handler == weft_on_sigint)
+        ::signal(SIGINT, SIG_DFL);
+    target.store(nullptr);
+    while (handlers_running.load() != 0) std::this_thread::yield();
+}
+
+}  // namespace weft::rt
