@@ -138,14 +138,43 @@ bool Semaphore::take_or_mark() noexcept {
     for (;;) {
         if (try_lock()) return true;
         std::ptrdiff_t none = 0;
-        if (value_.compare_exchange_strong(none, kNoneAndWaiters) || none < 0) return false;
+        if (value_.compare_exchange_strong(none, kLine) || none < 0) return false;
     }
 }
 
-// Under spin_, when the last one has left the line.
-void Semaphore::mark_no_waiters() noexcept {
-    // order [sem.1]: release - to whoever takes a unit later, by an exchange of this word.
-    value_.store(0, std::memory_order_release);
+// Under spin_: gives a unit to the first in line.
+Waiter Semaphore::serve_first() noexcept {
+    WaitNode& first = waiters_.pop_front();
+    Waiter waiter = first.waiter;
+    --spare_;
+    ++woken_;
+    first.set_turn(Turn::served);
+    return waiter;
+}
+
+// The node's owner goes on, with the unit that it was given or without. Who came behind it may have what is left. It
+// counts as woken until the end: so the line stays one, though the lock is free for a moment.
+void Semaphore::leave_line(WaitNode& node, bool with_unit) noexcept {
+    spin_.lock();
+    if (node.turn() == Turn::served) {
+        if (!with_unit) ++spare_;
+    } else if (node.linked()) {
+        node.unlink();
+        ++woken_;
+    } else {
+        return spin_.unlock();  // it has never come to wait
+    }
+    while (spare_ > 0 && !waiters_.empty()) {
+        Waiter next = serve_first();
+        spin_.unlock();
+        lowlevel::unpark(next);
+        spin_.lock();
+    }
+    if (--woken_ == 0 && waiters_.empty()) {
+        // order [sem.1]: release - to whoever takes a unit later, by an exchange of this word.
+        value_.store(std::exchange(spare_, 0), std::memory_order_release);
+    }
+    spin_.unlock();
 }
 
 void Semaphore::acquire_slow() {
@@ -158,43 +187,35 @@ void Semaphore::acquire_slow() {
         return true;
     };
     Woken woken = lowlevel::park({"Semaphore.acquire", this}, commit);
-    if (woken != Woken::by_cancel) {
-        if (!detail::cancel_due()) return;
+    bool cancelled = woken == Woken::by_cancel || detail::cancel_due();
+    bool waited = woken == Woken::by_cancel || node.turn() == Turn::served;
+    if (waited)
+        leave_line(node, !cancelled);
+    else if (cancelled)
         release();
-        lowlevel::throw_cancelled();
-    }
-    spin_.lock();
-    bool served = node.turn() == Turn::served;
-    if (node.linked()) {
-        node.unlink();
-        if (waiters_.empty()) mark_no_waiters();
-    }
-    spin_.unlock();
-    if (served) release();
-    lowlevel::throw_cancelled();
+    if (cancelled) lowlevel::throw_cancelled();
 }
 
 void Semaphore::release_slow() {
+    auto check_bound = [&](std::ptrdiff_t units) {
+        if (units < bound_) return;
+        throw std::invalid_argument(
+            "weft::BoundedSemaphore::release: released more often than acquired");
+    };
     for (;;) {
         std::ptrdiff_t value = value_.load();
-        if (value >= bound_) {
-            throw std::invalid_argument(
-                "weft::BoundedSemaphore::release: released more often than acquired");
-        }
+        check_bound(value);
         if (value >= 0) {
             if (value_.compare_exchange_strong(value, value + 1)) return;
             continue;
         }
-        spin_.lock();
-        if (waiters_.empty()) {
-            spin_.unlock();
-            continue;
-        }
-        WaitNode& first = waiters_.pop_front();
-        Waiter next = first.waiter;
-        first.set_turn(Turn::served);
-        if (waiters_.empty()) mark_no_waiters();
-        spin_.unlock();
+        std::unique_lock guard(spin_);
+        if (value_.load() >= 0) continue;
+        check_bound(spare_);
+        ++spare_;
+        if (waiters_.empty()) return;
+        Waiter next = serve_first();
+        guard.unlock();
         lowlevel::unpark(next);
         return;
     }

@@ -4,9 +4,10 @@
 // of arrival, and by hand-off: what release() gives back belongs to the first waiter at once, so nobody who comes
 // later can be faster. Waiting allocates nothing; an uncontended acquire or release is one compare-and-swap, inline.
 //
-// Invariants. A Lock's kWaiters bit is set, a Semaphore's value is -1, exactly while somebody is in line; both change
-// only under the spin lock. So a fast path that meets neither knows that the line is empty. How waiting and waking
-// works is told in detail/wait_list.hpp.
+// Invariants. A Lock's kWaiters bit is set exactly while somebody is in line; a Semaphore's value is -1 exactly while
+// somebody is in line or has been woken and has not gone on: for there may be more units, and who comes now must not
+// be faster than the woken. Both change only under the spin lock. So a fast path that meets neither knows that the line
+// is empty. How waiting and waking works is told in detail/wait_list.hpp.
 //
 // All constructors are constexpr: a static primitive works before main, and the destructors of all but Barrier are
 // trivial, so it works as long as there are threads. None may be destroyed while somebody waits for it; but whoever
@@ -117,12 +118,12 @@ public:
         }
         release_slow();
     }
-    /// Whether acquire() would wait.
+    /// Whether acquire() would wait: there is no unit, or somebody has been woken and has not gone on yet.
     bool locked() const noexcept { return value_.load() <= 0; }
 
     /// acquire(), by std's name.
     void lock() { acquire(); }
-    /// Takes a unit if there is one. Never waits.
+    /// Takes a unit unless locked(). Never waits.
     bool try_lock() noexcept {
         std::ptrdiff_t value = value_.load();
         while (value > 0) {
@@ -143,17 +144,20 @@ protected:
     }
 
 private:
-    static constexpr std::ptrdiff_t kNoneAndWaiters = -1;  // only under spin_
+    static constexpr std::ptrdiff_t kLine = -1;  // set and unset only under spin_
 
     void acquire_slow();
     void release_slow();
     bool take_or_mark() noexcept;
-    void mark_no_waiters() noexcept;
+    detail::Waiter serve_first() noexcept;
+    void leave_line(detail::WaitNode& node, bool with_unit) noexcept;
 
     std::atomic<std::ptrdiff_t> value_;
     const std::ptrdiff_t bound_;
-    detail::SpinLock spin_;  // guards waiters_
+    detail::SpinLock spin_;  // guards what follows
     detail::WaitList waiters_;
+    std::ptrdiff_t woken_ = 0;  // who have a unit and have not gone on
+    std::ptrdiff_t spare_ = 0;  // units that nobody has, while value_ is kLine
 };
 
 /// A Semaphore that never has more units than it began with: one release() too many throws std::invalid_argument.

@@ -78,6 +78,74 @@ TEST_P(SemaphoreTest, WaitersGetUnitsInTheOrderOfArrival) {
     EXPECT_EQ(order, (std::vector{0, 1, 2, 3, 4}));
 }
 
+// sem-1: with units left over
+TEST_F(SemaphoreStrictTest, WhoComesBehindAWokenWaiterWaitsThoughUnitsAreLeft) {
+    std::vector<int> order;
+    run_strict([&] {
+        Semaphore semaphore(0);
+        auto take = [&](int i) {
+            semaphore.acquire();
+            order.push_back(i);
+        };
+        auto first = start([&] { take(1); });
+        semaphore.release();
+        semaphore.release();
+        semaphore.release();
+        EXPECT_TRUE(semaphore.locked());
+        EXPECT_FALSE(semaphore.try_lock());
+        auto second = start([&] { take(2); });
+        weft::yield();
+        EXPECT_EQ(order, std::vector{1});
+        weft::yield();
+        EXPECT_EQ(order, (std::vector{1, 2}));
+        EXPECT_FALSE(semaphore.locked());
+        take(3);
+        EXPECT_TRUE(semaphore.locked());
+        weft::await(first);
+        weft::await(second);
+    });
+    EXPECT_EQ(order, (std::vector{1, 2, 3}));
+}
+
+TEST_F(SemaphoreStrictTest, ACancelledWokenWaiterLeavesItsUnitToWhoCameBehindIt) {
+    run_strict([] {
+        Semaphore semaphore(0);
+        auto first = start([&] { semaphore.acquire(); });
+        semaphore.release();
+        auto second = start([&] { semaphore.acquire(); });
+        first.cancel();
+        EXPECT_THROW(weft::await(first), CancelledError);
+        weft::await(second);
+        EXPECT_TRUE(semaphore.locked());
+        semaphore.release();
+        EXPECT_FALSE(semaphore.locked());
+    });
+}
+
+TEST_P(SemaphoreTest, KeepsCountThoughManyAreWokenAtOnce) {
+    constexpr int kUnits = 6;
+    Semaphore semaphore(kUnits);
+    run([&] {
+        weft::task_group([&](weft::TaskGroup& tg) {
+            for (int i = 0; i < 8; ++i) {
+                tg.create_task([&, i] {
+                    int most = 1 + i % 3;
+                    for (int n = 0; n < 300; ++n) {
+                        int got = 0;
+                        semaphore.acquire();
+                        for (++got; got < most && semaphore.try_lock();) ++got;
+                        if (n % 4 == 0) weft::yield();
+                        for (; got > 0; --got) semaphore.release();
+                    }
+                });
+            }
+        });
+    });
+    int units = 0;
+    while (semaphore.try_lock()) ++units;
+    EXPECT_EQ(units, kUnits);
+}
+
 // sem-3
 TEST_P(SemaphoreTest, ABoundedOneRefusesAUnitTooMany) {
     run([] {
