@@ -250,6 +250,10 @@ bool Runtime::shutdown(TimePoint deadline) {
 
 unsigned Runtime::workers() const noexcept { return detail::worker_count(*scheduler_); }
 
+std::vector<AnyTask> Runtime::all_tasks() const {
+    return others_than(nullptr, *scheduler_, detail::Callbacks::not_listed);
+}
+
 Runtime& current_runtime() {
     rt::Scheduler* scheduler = detail::current_scheduler();
     if (scheduler == nullptr) throw UsageError("current_runtime: must be called in a task");

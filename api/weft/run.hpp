@@ -160,6 +160,8 @@ public:
     }
 
     unsigned workers() const noexcept;
+    /// All its tasks that are not done, from any thread. A snapshot; costs a walk over all of them.
+    std::vector<AnyTask> all_tasks() const;
     rt::Scheduler& scheduler() const noexcept { return *scheduler_; }
 
 private:

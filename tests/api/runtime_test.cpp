@@ -59,6 +59,26 @@ TEST_P(RuntimeTest, TheValueStaysForAllWhoAsk) {
     EXPECT_EQ(copy.exception(), nullptr);
 }
 
+TEST_P(RuntimeTest, APlainThreadSeesTheTasksOfThatRuntimeThatAreNotDone) {
+    Runtime runtime(options());
+    Runtime other(options());
+    Event go_on;
+    auto future = runtime.submit([&] {
+        current_task().set_name("seen");
+        go_on.wait();
+    });
+    other.submit([] {}).result();
+    while (runtime.all_tasks().empty() || runtime.all_tasks()[0].get_name() != "seen")
+        std::this_thread::yield();
+    EXPECT_EQ(runtime.all_tasks().size(), 1U);
+    EXPECT_TRUE(other.all_tasks().empty());
+    go_on.set();
+    future.result();
+    EXPECT_TRUE(runtime.all_tasks().empty());
+    runtime.shutdown();
+    EXPECT_TRUE(runtime.all_tasks().empty());
+}
+
 TEST_P(RuntimeTest, ManyThreadsMaySubmitAtOnce) {
     Runtime runtime(options());
     std::atomic<int> ran = 0;
