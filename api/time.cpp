@@ -1,11 +1,15 @@
 #include <weft/detail/engine.hpp>
 #include <weft/time.hpp>
 
+#include <stdexcept>
+
 #include "detail/call_soon.hpp"
 
 namespace weft {
 
 namespace detail {
+
+void throw_not_a_number() { throw std::invalid_argument("the duration is not a number (NaN)"); }
 
 void sleep_until(TimePoint deadline) {
     auto commit = [](Waiter) noexcept { return true; };

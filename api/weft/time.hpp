@@ -17,12 +17,14 @@ inline TimePoint now() noexcept { return lowlevel::now(); }
 
 namespace detail {
 
-/// Saturates: no duration, however long, wraps around. NaN is zero.
+[[noreturn]] void throw_not_a_number();
+
+/// Saturates: no duration, however long, wraps around. std::invalid_argument for NaN.
 template <class Rep, class Period>
-Duration to_duration(std::chrono::duration<Rep, Period> d) noexcept {
+Duration to_duration(std::chrono::duration<Rep, Period> d) {
     using Seconds = std::chrono::duration<long double>;
     long double seconds = Seconds(d).count();
-    if (!(seconds == seconds)) return Duration::zero();
+    if (!(seconds == seconds)) throw_not_a_number();
     constexpr long double kMost = 4.0e9L;  // 126 years
     if (seconds >= kMost) return Duration::max();
     if (seconds <= -kMost) return Duration::min();
@@ -51,7 +53,8 @@ inline constexpr bool kNeedsUnit = false;
 /// Lets everything else that is ready run first (asyncio's sleep(0)). A cancel point. UsageError outside of a task.
 using lowlevel::yield;
 
-/// Waits for that long; zero or less is yield(). A cancel point. UsageError outside of a task.
+/// Waits for that long; zero or less is yield(). A cancel point. UsageError outside of a task. std::invalid_argument
+/// for NaN.
 /// Cost: one park and one timer, no system call.
 template <class Rep, class Period>
 void sleep(std::chrono::duration<Rep, Period> duration) {

@@ -1,4 +1,5 @@
 // timeout and timeout_at, in virtual time. The ids are those of asyncio's semantics.
+#include <limits>
 #include <memory>
 #include <stdexcept>
 
@@ -424,6 +425,17 @@ TEST_P(TimeoutTest, OfACancelFromOutsideAndAnExpiryTheCancelWins) {
         // asyncio: the second request has not been delivered.
         EXPECT_THROW(await(task), CancelledError);
         EXPECT_EQ(task.cancelling(), 1);
+    });
+}
+
+TEST_P(TimeoutTest, ADurationThatIsNoNumberIsAnInvalidArgument) {
+    run([] {
+        std::chrono::duration<double> nan(std::numeric_limits<double>::quiet_NaN());
+        EXPECT_THROW(weft::sleep(nan), std::invalid_argument);
+        EXPECT_THROW(timeout(nan, [] { ADD_FAILURE() << "begun"; }), std::invalid_argument);
+        EXPECT_THROW(wait_for([] { ADD_FAILURE() << "begun"; }, nan), std::invalid_argument);
+        EXPECT_THROW(weft::sleep(std::chrono::duration<long double, std::milli>(nan)),
+                     std::invalid_argument);
     });
 }
 
