@@ -18,6 +18,12 @@ void warn_never_awaited(const char* name, const std::source_location& where) noe
 
 void throw_already_awaited() { throw UsageError("await: this coroutine has been awaited already"); }
 
+bool cancel_or_ignore(Core& core, const std::string& message) {
+    if (cancel_core(core, message)) return true;
+    core.error_read.store(true);
+    return false;
+}
+
 void store_failure(Core& core) noexcept {
     core.error = std::current_exception();
     try {
@@ -173,7 +179,7 @@ void AnyTask::throw_empty() { throw InvalidStateError("this task handle is empty
 std::exception_ptr AnyTask::exception() const { return detail::read_exception(task()); }
 
 bool AnyTask::cancel(const std::string& message) const {
-    return detail::cancel_task(task(), message);
+    return detail::cancel_or_ignore(task(), message);
 }
 int AnyTask::uncancel() const { return detail::uncancel_task(task()); }
 int AnyTask::cancelling() const { return detail::cancel_state(task()).requests; }

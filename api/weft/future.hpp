@@ -87,7 +87,7 @@ public:
     }
     /// Ends it with a CancelledError for all who wait. False: it is done.
     bool cancel(const std::string& message = {}) const {
-        return detail::cancel_core(core_or_throw(), message);
+        return detail::cancel_or_ignore(core_or_throw(), message);
     }
 
     bool done() const noexcept { return core_ && core_->word.done(); }

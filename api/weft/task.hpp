@@ -82,6 +82,9 @@ ResultSlot<R>& result_of(Core& core) noexcept {
     return *static_cast<ResultSlot<R>*>(task_payload(static_cast<TaskCore&>(core)));
 }
 
+/// cancel() of a handle. Who cancels what has failed already wants no report of the error.
+bool cancel_or_ignore(Core& core, const std::string& message);
+
 /// In a catch (...) block: stores what is being handled as the task's outcome.
 void store_failure(Core& core) noexcept;
 

@@ -368,6 +368,17 @@ TEST_P(TaskTest, AnErrorThatWasReadIsNotReported) {
     });
 }
 
+TEST_P(TaskTest, AnErrorWithoutAReaderIsNotReportedIfWhatFailedWasCancelledAfterwards) {
+    run([] {
+        auto task = create_task([] { throw std::runtime_error("unread"); });
+        yield_until([&] { return task.done(); });
+        EXPECT_FALSE(task.cancel());
+        Future<int> future;
+        future.set_exception(std::runtime_error("unread"));
+        EXPECT_FALSE(future.cancel());
+    });
+}
+
 TEST_P(TaskTest, ACancelledTaskThatNobodyReadIsNotReported) {
     run([] {
         auto task = create_task([] { wait_for_ever(); });
