@@ -36,8 +36,7 @@ class TimeLimit {
 public:
     constexpr TimeLimit(NoTimeout = no_timeout) noexcept {}
     template <class Rep, class Period>
-    TimeLimit(std::chrono::duration<Rep, Period> limit) noexcept
-        : limit_(detail::to_duration(limit)) {}
+    TimeLimit(std::chrono::duration<Rep, Period> limit) : limit_(detail::to_duration(limit)) {}
     TimePoint deadline() const noexcept { return detail::deadline_after(limit_); }
 
 private:

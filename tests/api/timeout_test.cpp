@@ -434,6 +434,8 @@ TEST_P(TimeoutTest, ADurationThatIsNoNumberIsAnInvalidArgument) {
         EXPECT_THROW(weft::sleep(nan), std::invalid_argument);
         EXPECT_THROW(timeout(nan, [] { ADD_FAILURE() << "begun"; }), std::invalid_argument);
         EXPECT_THROW(wait_for([] { ADD_FAILURE() << "begun"; }, nan), std::invalid_argument);
+        EXPECT_THROW(weft::wait(std::vector<Future<int>>(1), {.timeout = nan}),
+                     std::invalid_argument);
         EXPECT_THROW(weft::sleep(std::chrono::duration<long double, std::milli>(nan)),
                      std::invalid_argument);
     });
