@@ -45,6 +45,7 @@ struct GatherWatch : Watch, CancelHook {
     }
 
     void wait_until_over() {
+        PassingOn passing_on(*current_task());
         // In asyncio's order a cancel goes to the children at once, not when the waiter gets its turn.
         if (strict()) set_cancel_hook(*current_task(), this);
         while (wait({"gather", this}) == lowlevel::Woken::by_cancel) {

@@ -159,6 +159,7 @@ void TaskGroupState::note_cancel(const std::string& message) {
 
 void TaskGroupState::wait_for_children() {
     std::string message;
+    PassingOn passing_on(parent_);
     // A child on top that took turns with others was a wait of the parent too.
     if (run_unstarted_inline() && parent_.shield_depth == 0 && lowlevel::take_cancel(&message))
         note_cancel(message);

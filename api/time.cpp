@@ -61,13 +61,17 @@ void wait_shielded(Core& core) {
 }  // namespace detail
 
 Timeout::Timeout(TimePoint when)
-    : task_(*detail::current_task()), before_(detail::cancel_state(task_)) {
+    : task_(*detail::current_task()), before_(detail::enter_scope(task_, *this)) {
+    limit = this;
     deadline = when;
     fire = on_fire;
     arm();
 }
 
-Timeout::~Timeout() { leave(); }
+Timeout::~Timeout() {
+    leave();
+    detail::leave_scope(task_, *this);
+}
 
 void Timeout::arm() noexcept {
     if (deadline == lowlevel::kNever) return;
@@ -99,6 +103,32 @@ void Timeout::reschedule(TimePoint when) {
     }
     deadline = when;
     arm();
+}
+
+std::optional<TimePoint> current_deadline() noexcept {
+    const detail::TaskCore* task = detail::current_task();
+    if (task == nullptr) return std::nullopt;
+    TimePoint earliest = lowlevel::kNever;
+    for (const detail::ScopeNode* node = task->scopes; node != nullptr; node = node->outer)
+        if (node->limit != nullptr) earliest = std::min(earliest, node->limit->deadline);
+    if (earliest == lowlevel::kNever) return std::nullopt;
+    return earliest;
+}
+
+namespace {
+
+detail::TaskCore& task_of_scope() {
+    lowlevel::require_task("StickyScope");
+    return *detail::current_task();
+}
+
+}  // namespace
+
+StickyScope::StickyScope() : task_(task_of_scope()) {
+    // One inside another changes nothing.
+    bool outermost = task_.scopes == nullptr || task_.scopes->sticky == nullptr;
+    if (outermost) node_.sticky = &state_;
+    detail::enter_scope(task_, node_);
 }
 
 std::optional<TimePoint> Timeout::when() const noexcept {

@@ -142,8 +142,51 @@ int uncancel_task(TaskCore& task, CancelState before) noexcept {
     std::lock_guard guard(task.lock);
     if (task.cancelling == 0) return 0;
     --task.cancelling;
-    if (task.cancelling <= before.requests && !before.due) task.word.take_cancel();
+    if (task.cancelling <= before.requests && !before.due) {
+        task.word.take_cancel();
+        if (task.scopes != nullptr && task.scopes->sticky != nullptr)
+            task.scopes->sticky->met = false;
+    }
     return task.cancelling;
+}
+
+CancelState enter_scope(TaskCore& task, ScopeNode& node) noexcept {
+    std::lock_guard guard(task.lock);
+    node.outer = task.scopes;
+    if (node.sticky == nullptr && node.outer != nullptr) node.sticky = node.outer->sticky;
+    task.scopes = &node;
+    return {task.cancelling, task.word.cancel_pending()};
+}
+
+void leave_scope(TaskCore& task, ScopeNode& node) noexcept {
+    std::lock_guard guard(task.lock);
+    task.scopes = node.outer;
+    StickyState* outer = node.outer != nullptr ? node.outer->sticky : nullptr;
+    if (node.sticky == outer) return;
+    // What was met is over with the scope; a request that has come since is not.
+    if (node.sticky->met && task.cancelling <= node.sticky->requests) task.word.take_cancel();
+}
+
+PassingOn::PassingOn(TaskCore& task) noexcept
+    : task_(task), sticky_(task.scopes != nullptr ? task.scopes->sticky : nullptr) {
+    if (sticky_ == nullptr) return;
+    std::lock_guard guard(task_.lock);
+    ++sticky_->passing_on;
+}
+
+PassingOn::~PassingOn() {
+    if (sticky_ == nullptr) return;
+    {
+        std::lock_guard guard(task_.lock);
+        --sticky_->passing_on;
+    }
+    rearm_cancel(task_);
+}
+
+void rearm_cancel(TaskCore& task) noexcept {
+    std::lock_guard guard(task.lock);
+    StickyState* sticky = task.scopes != nullptr ? task.scopes->sticky : nullptr;
+    if (sticky != nullptr && sticky->met && sticky->passing_on == 0) task.word.request_cancel();
 }
 
 CancelState cancel_state(TaskCore& task) noexcept {

@@ -85,7 +85,15 @@ void finish_watched_task(TaskCore& task) noexcept {
 bool take_cancel_of(TaskCore& task, std::string* message) noexcept {
     std::lock_guard guard(task.lock);
     if (!task.word.take_cancel()) return false;
-    if (message != nullptr && task.extra != nullptr) message->swap(task.extra->cancel_message);
+    detail::StickyState* sticky = task.scopes != nullptr ? task.scopes->sticky : nullptr;
+    if (sticky != nullptr) [[unlikely]] {
+        if (message != nullptr && task.extra != nullptr) *message = task.extra->cancel_message;
+        sticky->met = true;
+        sticky->requests = task.cancelling;
+        if (sticky->passing_on == 0) task.word.request_cancel();
+    } else if (message != nullptr && task.extra != nullptr) {
+        message->swap(task.extra->cancel_message);
+    }
     return true;
 }
 

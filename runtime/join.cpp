@@ -42,6 +42,7 @@ namespace {
     if (&core == &self)
         throw UsageError("await: task '" + detail::name_of(self) + "' cannot await itself");
     std::string message;
+    PassingOn passing_on(self);
     while (!core.word.done()) {
         if (join_core(core, lowlevel::kNever, lowlevel::Interrupt::by_cancel,
                       {rt::kAwaits, &core}) != lowlevel::Woken::by_cancel)

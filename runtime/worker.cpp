@@ -225,7 +225,10 @@ void Worker::run_inline(TaskCore& task) noexcept {
     // Before the end is published: a canceller that finds nobody above the parent asks the parent again.
     // order [inner.2]: relaxed - who still follows the old pointer looks again after taking a reference.
     parent.inner.store(nullptr, std::memory_order_relaxed);
-    if (parent.word.buried()) parent.word.unbury();
+    if (parent.word.buried()) {
+        parent.word.unbury();
+        if (parent.scopes != nullptr) detail::rearm_cancel(parent);
+    }
     finish_task(task);
 }
 

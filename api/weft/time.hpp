@@ -81,7 +81,7 @@ struct NoTimeout {};
 inline constexpr NoTimeout no_timeout{};
 
 /// The time limit of the timeout() block that it is given to.
-class Timeout : private detail::TimerNode {
+class Timeout : private detail::TimerNode, private detail::ScopeNode {
 public:
     Timeout(const Timeout&) = delete;
     Timeout& operator=(const Timeout&) = delete;
@@ -143,6 +143,11 @@ template <class F>
 decltype(auto) timeout(NoTimeout, F&& block) {
     return timeout_at(lowlevel::kNever, std::forward<F>(block));
 }
+/// When the innermost of the timeout() and wait_for() blocks that this task is in runs out, or an outer one before it;
+/// empty: none will. So that what is called can pass it on, to a socket or a process. A task does not inherit the blocks
+/// of the one that created it, though their end may cancel it. Empty outside of a task.
+std::optional<TimePoint> current_deadline() noexcept;
+
 template <detail::Number T, class F>
 void timeout(T, F&&) {
     static_assert(detail::kNeedsUnit<T>, "weft::timeout needs a unit: weft::timeout(1s, ...)");
@@ -227,6 +232,23 @@ public:
 
 private:
     detail::TaskCore* task_;
+};
+
+/// While it lives, a cancel of this task is sticky, as in Trio's cancel scopes: once it has been met, every later wait in
+/// the scope throws CancelledError too, until the scope ends (asyncio's cancel is met once). So code that swallows a
+/// CancelledError cannot go on waiting. Clean-up that waits needs a ShieldScope. A timeout() or task group inside takes
+/// its own cancel back as usual. Not copied, closed in the reverse order; UsageError outside of a task.
+class StickyScope {
+public:
+    StickyScope();
+    ~StickyScope() { detail::leave_scope(task_, node_); }
+    StickyScope(const StickyScope&) = delete;
+    StickyScope& operator=(const StickyScope&) = delete;
+
+private:
+    detail::TaskCore& task_;
+    detail::StickyState state_;
+    detail::ScopeNode node_;
 };
 
 }  // namespace weft

@@ -10,6 +10,7 @@
 #include <weft/offload.hpp>
 #include <weft/process.hpp>
 #include <weft/queue.hpp>
+#include <weft/race.hpp>
 #include <weft/run.hpp>
 #include <weft/sync.hpp>
 #include <weft/task.hpp>

@@ -185,6 +185,25 @@ CancelState cancel_state(TaskCore& task) noexcept;
 /// Counts one cancel request back; with no more left than `before`, one that has come undelivered since is dropped.
 /// Returns what is left.
 int uncancel_task(TaskCore& task, CancelState before = {}) noexcept;
+/// Opens a block of the running task's; how its cancels stand. Blocks are closed in the reverse order.
+CancelState enter_scope(TaskCore& task, ScopeNode& node) noexcept;
+void leave_scope(TaskCore& task, ScopeNode& node) noexcept;
+/// While it lives, the running task waits for the end of what it has passed a cancel on to: in a sticky scope that same
+/// cancel does not end the wait again.
+class PassingOn {
+public:
+    explicit PassingOn(TaskCore& task) noexcept;
+    ~PassingOn();
+    PassingOn(const PassingOn&) = delete;
+    PassingOn& operator=(const PassingOn&) = delete;
+
+private:
+    TaskCore& task_;
+    StickyState* sticky_;
+};
+/// In a sticky scope, makes a cancel that was met due again.
+void rearm_cancel(TaskCore& task) noexcept;
+
 /// The right to set a future's outcome goes to one caller; it writes `outcome` and calls complete().
 bool claim_outcome(Core& core) noexcept;
 /// Cancels a future (fails it with CancelledError); false if it is done.

@@ -34,6 +34,7 @@ namespace weft::detail {
 
 struct Core;
 struct TaskCore;
+struct TimerNode;
 class ContextRef;
 
 /// One who wants to know when a core is done. Lives in the waiter's frame or state; linked under the core's lock.
@@ -95,6 +96,23 @@ struct Scope {
     void (*child_done)(Scope& self, TaskCore& child) noexcept = nullptr;
 };
 
+/// A cancel scope that is sticky: a cancel that its task has met is due again at each later wait in it. Guarded by the
+/// task's lock.
+struct StickyState {
+    bool met = false;
+    std::int32_t requests = 0;  // as many as there were when the last one was met
+    std::uint16_t passing_on =
+        0;  // waits for the end of what a cancel went to: not ended by the same cancel again
+};
+
+/// A block of the running task's that has to do with cancels: timeout() or a StickyScope. The list is the task's own; it
+/// changes under its lock.
+struct ScopeNode {
+    ScopeNode* outer = nullptr;
+    const TimerNode* limit = nullptr;  // of a timeout
+    StickyState* sticky = nullptr;     // of this or the nearest outer sticky one
+};
+
 struct TaskCore : Core {
     std::atomic<bool> started{false};
     bool is_callback = false;  // scheduled work that is not a task of the user's
@@ -118,6 +136,7 @@ struct TaskCore : Core {
     CancelHook* cancel_hook = nullptr;  // guarded by lock
     const char* waits_for = nullptr;    // for dumps: what it is parked on
     const void* waits_on = nullptr;
+    ScopeNode* scopes = nullptr;     // the innermost
     std::uint32_t stack_bytes = 0;   // 0: the usual ones
     std::uint32_t number = 0;        // of its default name; 0 until somebody asks
     std::int32_t cancelling = 0;     // guarded by lock
