@@ -110,6 +110,8 @@ public:
 private:
     template <class F>
     friend auto task_group(F&& block) -> std::invoke_result_t<F, TaskGroup&>;
+    // In task_group() alone: one that is made by hand would not wait for its children.
+    TaskGroup() = default;
     detail::TaskGroupState state_;
 };
 
