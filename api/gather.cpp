@@ -16,6 +16,7 @@ struct GatherWatch : Watch, CancelHook {
     std::atomic<bool> cancel_requested{false};
     std::string message;  // of the cancel
 
+    GatherWatch() noexcept { hears_done_at_once = true; }
     void hear(Core& child, std::size_t) noexcept override {
         if (child.outcome != Outcome::value && failed == nullptr) failed = &child;
     }

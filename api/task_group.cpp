@@ -46,7 +46,8 @@ void TaskGroupState::unlink(TaskCore& child) noexcept {
 
 void TaskGroupState::on_child_done(Scope& self, TaskCore& child) noexcept {
     auto& group = static_cast<TaskGroupState&>(self);
-    if (!options_of(*child.scheduler).strict) return group.settle(child);
+    if (!options_of(*child.scheduler).strict || group.starting_ == &child)
+        return group.settle(child);
     // asyncio's order to the letter: the group hears of a child's end by a callback, one turn later, so that others
     // which are ready now run first. The child counts until then, so the group lives.
     auto settle = [&group, ref = CoreRef::share(child)] {
@@ -124,6 +125,13 @@ void TaskGroupState::cancel_group() {
         }
     }
     if (interrupt) interrupt_body();
+}
+
+void TaskGroupState::launch_eagerly(TaskCore& child) noexcept {
+    if (!options_of(*current_scheduler()).strict) return detail::launch_eagerly(child);
+    const TaskCore* outer = std::exchange(starting_, &child);
+    detail::launch_eagerly(child);
+    starting_ = outer;
 }
 
 // --- the end of the block -----------------------------------------------------------------------------------------
@@ -245,7 +253,7 @@ void prepare_child(TaskGroupState& state, TaskCore& child, const TaskOptions& op
         throw;
     }
     if (options.eager)
-        launch_eagerly(child);
+        state.launch_eagerly(child);
     else
         launch(child);
 }

@@ -21,7 +21,11 @@ void Watch::begin(Core* const* cores, std::size_t n, std::size_t at_most) {
         Node& node = nodes()[i];
         node.watch = this;
         node.notify = on_done;
-        if (!add_joiner(*cores[i], node)) on_done(node, *cores[i]);
+        if (add_joiner(*cores[i], node)) continue;
+        if (hears_done_at_once)
+            settle(*cores[i], i);
+        else
+            on_done(node, *cores[i]);
     }
     std::lock_guard guard(lock);
     for (std::size_t i = std::min(at_most, n); i > 0; --i) launch_next();

@@ -44,6 +44,9 @@ protected:
 
     SpinLock lock;
     std::size_t pending = 0;
+    /// In strict mode: whether what is done when it begins is heard of then and there, as by asyncio's gather, or by a
+    /// callback all the same, as by its wait and as_completed.
+    bool hears_done_at_once = false;
 
 private:
     struct Node : JoinNode {

@@ -26,6 +26,8 @@ public:
 
     /// Before the child is launched. UsageError where the group takes no more.
     void adopt(TaskCore& child);
+    /// After adopt().
+    void launch_eagerly(TaskCore& child) noexcept;
     void cancel_all(const std::string& message) noexcept;
     /// The block has ended, with this error (or null): waits for the children and throws what the group throws.
     /// True: the block's value stands; false: it was cut short by TaskGroup::cancel().
@@ -52,6 +54,8 @@ private:
     TaskCore* first_ = nullptr;
     TaskCore* last_ = nullptr;
     TaskCore* cursor_ = nullptr;  // where run_unstarted_inline() is
+    /// In asyncio's order: the child in its eager first step. If it ends there the group hears of it at once.
+    const TaskCore* starting_ = nullptr;
     std::vector<std::exception_ptr> errors_;
     std::exception_ptr cancelled_;  // the CancelledError to go on with
     Waiter waiter_;
