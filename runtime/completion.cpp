@@ -67,7 +67,8 @@ void end_unrun(TaskCore& task, Outcome outcome, std::exception_ptr error) noexce
 }  // namespace
 
 void finish_watched_task(TaskCore& task) noexcept {
-    if (task.context != nullptr) {
+    // Who is told of its error is told in its context.
+    if (task.context != nullptr && task.outcome != Outcome::error) {
         detail::context_release(task.context);
         task.context = nullptr;
     }
@@ -155,7 +156,29 @@ std::string name_of(TaskCore& task) {
     return "Task-" + std::to_string(rt::number_of(task));
 }
 
+namespace {
+
+/// asyncio calls the exception handler with the context variables of the task that failed.
+class InContextOf {
+public:
+    explicit InContextOf(TaskCore* task) noexcept : task_(task) {
+        if (task_ != nullptr) before_ = exchange_context(task_->context);
+    }
+    ~InContextOf() {
+        if (task_ != nullptr) task_->context = exchange_context(before_);
+    }
+    InContextOf(const InContextOf&) = delete;
+    InContextOf& operator=(const InContextOf&) = delete;
+
+private:
+    TaskCore* task_;
+    void* before_ = nullptr;
+};
+
+}  // namespace
+
 void report_error(const std::string& context, std::exception_ptr error, TaskCore* task) noexcept {
+    InContextOf in_context(task);
     rt::Worker* worker = rt::current_worker();
     rt::Scheduler* scheduler = worker != nullptr ? &worker->scheduler
                                : task != nullptr ? task->scheduler.load()
