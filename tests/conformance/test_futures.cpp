@@ -393,6 +393,20 @@ TEST_P(BaseFutureTests_on_threads, test_wrap_future) {
     });
 }
 
+// What is given a future waits for that one, and gives it back.
+TEST_P(BaseFutureTests, test_wrap_future_future) {
+    run([] {
+        Future<int> future;
+        auto setter = create_task([&] { future.set_result(1); });
+        auto [done, pending] = weft::wait(std::vector{future});
+        ASSERT_EQ(done.size(), 1U);
+        EXPECT_EQ(done[0], future);
+        EXPECT_EQ(done[0].core(), future.core());
+        EXPECT_TRUE(pending.empty());
+        await(setter);
+    });
+}
+
 // A plain thread waits for it, too, by blocking.
 TEST_P(BaseFutureTests_on_threads, test_wrap_future_without_loop) {
     Runtime elsewhere(options());

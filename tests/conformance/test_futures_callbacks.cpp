@@ -1,4 +1,5 @@
 // test_futures.py: done callbacks, which are taken back by the id that adding them gives.
+#include <memory>
 #include <stdexcept>
 
 #include "conformance/support.hpp"
@@ -150,6 +151,72 @@ TEST_P(BaseFutureDoneCallbackTests, test_schedule_callbacks_list_mutation_1) {
         if (alone()) {
             EXPECT_EQ(removed, 0U);
         }
+    });
+}
+
+// --- while the list changes ---------------------------------------------------------------------------------------
+
+// Ids are compared by weft alone, where Python asks the callbacks. But what is taken back is destroyed, and its destructor
+// may change the list.
+
+/// Does something when it is destroyed.
+template <class F>
+auto callback_that_ends_with(F f) {
+    std::shared_ptr<void> at_end(nullptr, [f](void*) { f(); });
+    return [at_end = std::move(at_end)](const Future<std::string>&) {};
+}
+
+// It takes back all the others.
+TEST_P(BaseFutureDoneCallbackTests, test_remove_done_callbacks_list_mutation) {
+    run([&] {
+        Bag bag;
+        Future<std::string> future;
+        std::vector<CallbackId> others;
+        std::size_t removed = 0;
+        CallbackId evil = future.add_done_callback(callback_that_ends_with([&] {
+            for (CallbackId id : others) removed += future.remove_done_callback(id);
+        }));
+        for (int i = 0; i < 63; ++i) others.push_back(future.add_done_callback(bag.put(i)));
+        EXPECT_EQ(future.remove_done_callback(evil), 1U);
+        EXPECT_EQ(removed, 63U);
+        future.set_result("foo");
+        EXPECT_TRUE(bag.things(alone()).empty());
+    });
+}
+
+// Each takes back the next one.
+TEST_P(BaseFutureDoneCallbackTests, test_remove_done_callbacks_list_clear) {
+    run([&] {
+        Bag bag;
+        Future<std::string> future;
+        std::vector<CallbackId> evil;
+        std::size_t removed = 0;
+        for (std::size_t i = 0; i < 64; ++i)
+            evil.push_back(future.add_done_callback(callback_that_ends_with([&, i] {
+                if (i + 1 < evil.size()) removed += future.remove_done_callback(evil[i + 1]);
+            })));
+        future.add_done_callback(bag.put(1));
+        EXPECT_EQ(future.remove_done_callback(evil[0]), 1U);
+        EXPECT_EQ(removed, 63U);
+        future.set_result("foo");
+        EXPECT_EQ(bag.things(alone()), std::vector<int>{1});
+    });
+}
+
+// It adds others.
+TEST_P(BaseFutureDoneCallbackTests, test_schedule_callbacks_list_mutation_2) {
+    run([&] {
+        Bag bag;
+        Future<std::string> future;
+        CallbackId evil = future.add_done_callback(callback_that_ends_with([&] {
+            for (int i = 0; i < 100; ++i) future.add_done_callback(bag.put(i));
+        }));
+        for (int i = 0; i < 63; ++i) future.add_done_callback(bag.put(-1));
+        EXPECT_EQ(future.remove_done_callback(evil), 1U);
+        future.set_result("foo");
+        std::vector<int> things = bag.things(alone());
+        ASSERT_EQ(things.size(), 163U);
+        EXPECT_TRUE(std::is_sorted(things.begin(), things.end())) << "the late ones come last";
     });
 }
 
