@@ -1,6 +1,7 @@
-// test_runners.py: run and Runner. Interrupts are in test_runners_interrupt.cpp.
+// test_runners.py: run and Runner, and SIGINT while they run.
 #include <weft/detail/engine.hpp>
 
+#include <csignal>
 #include <stdexcept>
 
 #include "conformance/support.hpp"
@@ -263,6 +264,100 @@ TEST_P(RunnerTests_on_threads, test_set_event_loop_called_once) {
     Runner runner(options());
     for (int i = 0; i < 2; ++i)
         EXPECT_EQ(runner.run([] { return &current_runtime(); }), &runner.runtime());
+}
+
+// --- interrupts ---------------------------------------------------------------------------------------------------
+
+// A main that never waits for anything, but takes turns.
+TEST_P(RunnerTests_on_threads, test_interrupt_call_soon) {
+    Runner runner(options());
+    bool cancelled = false;
+    auto main = [&] {
+        create_task([] {
+            yield();
+            std::raise(SIGINT);
+        });
+        try {
+            for (;;) yield();
+        } catch (const CancelledError&) {
+            cancelled = true;
+        }
+        throw CancelledError();
+    };
+    EXPECT_THROW(runner.run(main), KeyboardInterrupt);
+    EXPECT_TRUE(cancelled);
+}
+
+// One that waits for a future, which is cancelled with it.
+TEST_P(RunnerTests_on_threads, test_interrupt_wait) {
+    Runner runner(options());
+    Future<void> future;
+    bool cancelled = false;
+    auto main = [&] {
+        create_task([] {
+            settle();
+            std::raise(SIGINT);
+        });
+        try {
+            await(future);
+        } catch (const CancelledError&) {
+            cancelled = true;
+        }
+        throw CancelledError();
+    };
+    EXPECT_THROW(runner.run(main), KeyboardInterrupt);
+    EXPECT_TRUE(cancelled);
+    EXPECT_TRUE(future.cancelled());
+}
+
+// One that somebody has cancelled, too: that is not the interrupt's doing alone.
+TEST_P(RunnerTests_on_threads, test_interrupt_cancelled_task) {
+    Runner runner(options());
+    auto main = [&] {
+        Event both;
+        auto canceller = create_task([&, main_task = current_task()] {
+            settle();
+            main_task.cancel("by hand");
+            std::raise(SIGINT);
+            yield_until([&] { return main_task.cancelling() == 2; });
+            both.set();
+        });
+        {
+            // So that it does not end before both have come.
+            ShieldScope shield;
+            both.wait();
+            await(canceller);
+        }
+        yield();
+        ADD_FAILURE() << "went on";
+    };
+    EXPECT_THROW(runner.run(main), CancelledError);
+}
+
+// Where it cannot hear of signals, a run goes on without: beside the process's main thread, or where the program has a
+// handler of its own.
+TEST_P(RunnerTests_on_threads, test_signal_install_not_supported_ok) {
+    auto main = weft::async([] {
+        yield();
+        return 1;
+    });
+    std::thread([&] {
+        Runner runner(options());
+        EXPECT_EQ(runner.run(main()), 1);
+    }).join();
+    static std::atomic<int> heard;
+    heard = 0;
+    auto before = std::signal(SIGINT, [](int) { ++heard; });
+    {
+        Runner runner(options());
+        EXPECT_EQ(runner.run([&] {
+            std::raise(SIGINT);
+            return await(main());
+        }),
+                  1);
+    }
+    std::signal(SIGINT, before);
+    EXPECT_EQ(heard, 1);
 }
 
 }  // namespace
