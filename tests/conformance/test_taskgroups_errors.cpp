@@ -64,6 +64,25 @@ TEST_P(TestTaskGroup, test_taskgroup_19) {
     });
 }
 
+// KeyboardInterrupt is no member: it comes out bare, and in place of the group.
+TEST_P(TestTaskGroup, test_taskgroup_20) {
+    run([] {
+        Task<void> sibling;
+        EXPECT_THROW(task_group([&](TaskGroup& group) {
+                         group.create_task(fail_after(1s, "child"));
+                         sibling = group.create_task([] { wait_for_ever(); });
+                         try {
+                             wait_for_ever();
+                         } catch (const CancelledError&) {
+                             throw KeyboardInterrupt();
+                         }
+                     }),
+                     KeyboardInterrupt);
+        EXPECT_TRUE(sibling.cancelled());
+        EXPECT_EQ(current_task().cancelling(), 0);
+    });
+}
+
 TEST_P(TestTaskGroup, test_taskgroup_20a) {
     run([] {
         EXPECT_EQ(group_of([] {
