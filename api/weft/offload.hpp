@@ -4,6 +4,7 @@
 // task waits as it waits for anything, and gets the value or the exception.
 #pragma once
 
+#include <weft/capacity_limiter.hpp>
 #include <weft/detail/offload_call.hpp>
 #include <weft/detail/result.hpp>
 
@@ -92,6 +93,20 @@ struct ReleaseCall {
     void operator()(OffloadCall* call) const noexcept { call->release(*call); }
 };
 
+/// A token for the length of a block, lent to the block itself: so the task may have one of its own besides.
+class BorrowedToken {
+public:
+    explicit BorrowedToken(CapacityLimiter& limiter) : limiter_(limiter) {
+        limiter.acquire_on_behalf_of(this);
+    }
+    ~BorrowedToken() { limiter_.release_on_behalf_of(this); }
+    BorrowedToken(const BorrowedToken&) = delete;
+    BorrowedToken& operator=(const BorrowedToken&) = delete;
+
+private:
+    CapacityLimiter& limiter_;
+};
+
 }  // namespace detail
 
 /// Runs f(args...) on a thread of the runtime's pool and gives its value or throws its exception.
@@ -113,8 +128,19 @@ auto to_thread(F&& f, Args&&... args) -> detail::OffloadResult<F, Args...> {
     return call.take();
 }
 
-/// The same, but a cancel ends the wait at once (asyncio's to_thread) and f runs on. So f and its arguments are moved
-/// or copied, and it must refer to nothing that the caller owns. The runtime's end waits for it.
+/// The same, with a token of the limiter's for the length of the call: waits in line for one first, as acquire() does,
+/// and takes no thread meanwhile. The call is the borrower, and not the task.
+template <class F, class... Args>
+    requires detail::Offloadable<F, Args...>
+auto to_thread(CapacityLimiter& limiter, F&& f, Args&&... args)
+    -> detail::OffloadResult<F, Args...> {
+    lowlevel::require_task("to_thread");
+    detail::BorrowedToken token(limiter);
+    return to_thread(std::forward<F>(f), std::forward<Args>(args)...);
+}
+
+/// The first one, but a cancel ends the wait at once (asyncio's to_thread) and f runs on. So f and its arguments are
+/// moved or copied, and it must refer to nothing that the caller owns. The runtime's end waits for it.
 template <class F, class... Args>
     requires detail::Offloadable<std::decay_t<F>, std::decay_t<Args>...>
 auto to_thread(AbandonOnCancel, F&& f, Args&&... args)

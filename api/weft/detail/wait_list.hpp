@@ -119,13 +119,17 @@ public:
 
     /// Unlinks the oldest of `list` and gives them `turn`; false once the list is empty.
     bool fill(WaitList& list, Turn turn) noexcept {
-        while (count_ < kMost) {
+        while (!full()) {
             if (list.empty()) return false;
-            WaitNode& node = list.pop_front();
-            waiters_[count_++] = node.waiter;
-            node.set_turn(turn);
+            add(list.pop_front(), turn);
         }
         return !list.empty();
+    }
+    bool full() const noexcept { return count_ == kMost; }
+    /// One that is unlinked already. Not if it is full.
+    void add(WaitNode& node, Turn turn) noexcept {
+        waiters_[count_++] = node.waiter;
+        node.set_turn(turn);
     }
     void unpark() noexcept {
         for (std::size_t i = 0; i < count_; ++i) lowlevel::unpark(waiters_[i]);
