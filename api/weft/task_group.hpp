@@ -2,6 +2,7 @@
 #pragma once
 
 #include <weft/task.hpp>
+#include <weft/task_status.hpp>
 
 #include <source_location>
 #include <string>
@@ -106,6 +107,35 @@ public:
         auto task = Task<R>(detail::CoreRef::adopt(core));
         detail::prepare_child(state_, core, options);
         return task;
+    }
+
+    /// Starts a child and waits until it says that it is ready: f(status) calls status.started(value), and runs on in
+    /// the group. Gives that value; with T void, the default, there is none.
+    ///
+    ///     int port = tg.start<int>([](weft::TaskStatus<int>& status) { ... status.started(port); serve(); });
+    ///
+    /// What the child throws before it is ready comes out of here, when it has ended, and does not cancel the group;
+    /// what it throws later is the group's. Any task of this runtime; waits. Cancelled here, the child is cancelled and
+    /// waited for, then CancelledError, unless it threw something else. A cancel that comes when the child has said
+    /// started() is kept for the next wait.
+    /// @throws  UsageError if the child ends without started(); as create_task where the group takes no more;
+    ///          CancelledError, also when the group cancels the child before it is ready
+    /// @cost    that of create_task, and one park
+    template <class T = void, class F>
+        requires std::invocable<std::decay_t<F>&&, TaskStatus<T>&>
+    T start(F&& f, std::source_location where = std::source_location::current()) {
+        return start<T>(std::forward<F>(f), TaskOptions{}, where);
+    }
+    template <class T = void, class F>
+        requires std::invocable<std::decay_t<F>&&, TaskStatus<T>&>
+    T start(F&& f, const TaskOptions& options,
+            std::source_location where = std::source_location::current()) {
+        lowlevel::require_task("TaskGroup::start");
+        detail::ValueGate<T> gate;
+        auto child = create_task(
+            detail::StartedChild<T, std::decay_t<F>>{&gate, std::forward<F>(f)}, options, where);
+        gate.wait(static_cast<detail::TaskCore&>(*child.core()));
+        return gate.take();
     }
 
     /// Cancels all children and the block; the group then ends without an error of its own.

@@ -16,6 +16,7 @@
 #include <weft/sync.hpp>
 #include <weft/task.hpp>
 #include <weft/task_group.hpp>
+#include <weft/task_status.hpp>
 #include <weft/testing.hpp>
 #include <weft/time.hpp>
 #include <weft/wait.hpp>
