@@ -41,10 +41,16 @@ void QueueGate::fail_put_and_unlock() {
 // --- in line ------------------------------------------------------------------------------------
 
 Waiter QueueGate::Side::promise() noexcept {
-    WaitNode& first = waiting.pop_front();
-    first.set_turn(Turn::promised);
-    promised.push_back(first);
-    return first.waiter;
+    do {
+        WaitNode& first = waiting.pop_front();
+        if (!first.claim()) [[unlikely]]
+            continue;
+        first.set_turn(Turn::promised);
+        promised.push_back(first);
+        return first.waiter;
+    } while (!waiting.empty());
+    ++free;
+    return {};
 }
 
 // With the lock. What is promised to a getter is still there after a shutdown, unless all was dropped.
@@ -55,34 +61,51 @@ bool QueueGate::refuses(const Side& side, Turn turn) const noexcept {
 }
 
 QueueGate::Line QueueGate::wait_in_line(Side& side, WaitNode& node, lowlevel::WaitReason reason) {
+    check_not_refused(side);
+    auto commit = [&](Waiter self) noexcept { return enter_line(side, node, self); };
+    Woken woken = lowlevel::park(reason, commit);
+    return after_wait(side, node, woken == Woken::by_cancel);
+}
+
+void QueueGate::check_not_refused(const Side& side) {
     lock_.lock();
     bool too_late = refuses(side, Turn::waiting);
     lock_.unlock();
     if (too_late) throw_queue_shut_down();
-    auto commit = [&](Waiter self) noexcept {
-        std::lock_guard guard(lock_);
-        if (refuses(side, Turn::waiting)) {
-            node.set_turn(Turn::refused);
-            return false;
-        }
-        if (side.free > 0) {
-            --side.free;
-            node.set_turn(Turn::promised);
-            side.promised.push_back(node);
-            return false;
-        }
+}
+
+bool QueueGate::enter_line(Side& side, WaitNode& node, Waiter self) noexcept {
+    std::lock_guard guard(lock_);
+    bool refused = refuses(side, Turn::waiting);
+    if (!refused && side.free <= 0) {
         node.waiter = self;
         side.waiting.push_back(node);
         return true;
-    };
-    Woken woken = lowlevel::park(reason, commit);
+    }
+    if (!node.claim()) return false;
+    if (refused) {
+        node.set_turn(Turn::refused);
+    } else {
+        --side.free;
+        node.set_turn(Turn::promised);
+        side.promised.push_back(node);
+    }
+    return false;
+}
+
+QueueGate::Line QueueGate::after_wait(Side& side, WaitNode& node, bool cancelled) {
     // Served: it is done, and the queue may be gone. A cancel that is due is kept for the next wait.
     if (node.turn() == Turn::served) return Line::served;
-    if (woken == Woken::by_cancel || cancel_due()) {
+    if (cancelled || cancel_due()) {
         if (!leave_line(side, node)) return Line::served;
         lowlevel::throw_cancelled();
     }
     return back_in_line(side, node);
+}
+
+void QueueGate::quit_line(WaitNode& node) noexcept {
+    std::lock_guard guard(lock_);
+    if (node.linked()) node.unlink();
 }
 
 QueueGate::Line QueueGate::back_in_line(Side& side, WaitNode& node) {

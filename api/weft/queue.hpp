@@ -172,7 +172,9 @@ private:
         if (put_with_new_chunk(item)) return;
         WaitNode node;
         node.item = std::addressof(item);
-        Line line = this->wait_in_line(this->room_, node, {"Queue.put", this});
+        end_put(this->wait_in_line(this->room_, node, {"Queue.put", this}), node);
+    }
+    void end_put(Line line, WaitNode& node) {
         while (line == Line::promised) {
             if (!store_.has_room()) {
                 this->lock_.unlock();
@@ -202,14 +204,16 @@ private:
         Room<Item> place;
         WaitNode node;
         node.item = std::addressof(place);
-        Line line = this->wait_in_line(this->items_, node, {"Queue.get", this});
+        end_get(this->wait_in_line(this->items_, node, {"Queue.get", this}), node);
+        Item item(std::move(place.value));
+        std::destroy_at(std::addressof(place.value));
+        return item;
+    }
+    void end_get(Line line, WaitNode& node) {
         while (line == Line::promised) {
             if (get_for(this->items_.promised.pop_front(), node)) break;
             line = this->back_in_line(this->items_, node);
         }
-        Item item(std::move(place.value));
-        std::destroy_at(std::addressof(place.value));
-        return item;
     }
     bool get_for(WaitNode& first, const WaitNode& own) noexcept {
         bool is_own = &first == &own;
@@ -221,6 +225,27 @@ private:
         delete surplus;
         return is_own;
     }
+
+    // For select(), with end_get() and end_put(): what can be had at once.
+    template <class, class>
+    friend class GetCase;
+    template <class, class, class>
+    friend class PutCase;
+    bool try_get(Room<Item>& place) {
+        this->lock_.lock();
+        bool there = this->items_.free > 0;
+        if (!there) {
+            this->lock_.unlock();
+            return false;
+        }
+        --this->items_.free;
+        Chunk* surplus = nullptr;
+        std::construct_at(std::addressof(place.value), pop(&surplus));
+        this->give_and_unlock(this->room_);
+        delete surplus;
+        return true;
+    }
+    bool try_put(Item& item) { return put_at_once(item) || put_with_new_chunk(item); }
 
     Store store_;  // guarded by lock_
 };
@@ -347,6 +372,10 @@ private:
     void wait_for(detail::QueueGate::Side& side, const char* what) {
         detail::WaitNode node;
         this->wait_in_line(side, node, {what, this});
+        keep_right_and_unlock(node);
+    }
+    // Nobody serves others here: who has the right takes or puts by itself.
+    void keep_right_and_unlock(detail::WaitNode& node) noexcept {
         node.unlink();
         this->lock_.unlock();
     }
@@ -399,6 +428,31 @@ private:
             return heap_.pop_last();
         }();
         this->discard(item);
+    }
+
+    // For select(): as Queue's.
+    template <class, class>
+    friend class detail::GetCase;
+    template <class, class, class>
+    friend class detail::PutCase;
+    bool try_get(detail::Room<Item>& place) {
+        if (!take_free(this->items_)) return false;
+        std::construct_at(std::addressof(place.value), extract());
+        return true;
+    }
+    void end_get(detail::QueueGate::Line, detail::WaitNode& node) {
+        keep_right_and_unlock(node);
+        std::construct_at(std::addressof(static_cast<detail::Room<Item>*>(node.item)->value),
+                          extract());
+    }
+    bool try_put(Item& item) {
+        if (!take_free(this->room_)) return false;
+        insert(item);
+        return true;
+    }
+    void end_put(detail::QueueGate::Line, detail::WaitNode& node) {
+        keep_right_and_unlock(node);
+        insert(*static_cast<Item*>(node.item));
     }
 
     [[no_unique_address]] Compare compare_;

@@ -29,8 +29,9 @@ namespace weft {
 
 class Condition;
 namespace detail {
+class EventCase;
 class ShieldedGuard;
-}
+}  // namespace detail
 
 /// One at a time, in order of arrival. Not recursive: acquiring it twice in one task waits for ever.
 ///
@@ -190,6 +191,8 @@ public:
     bool is_set() const noexcept { return (word_.load() & kSet) != 0; }
 
 private:
+    friend class detail::EventCase;
+
     // Flag and spin lock share a word, so that the store that shows the flag is also the setter's last touch: one who
     // sees it set may destroy the Event.
     static constexpr std::uint8_t kSet = 1;

@@ -13,6 +13,7 @@
 #include <weft/queue.hpp>
 #include <weft/race.hpp>
 #include <weft/run.hpp>
+#include <weft/select.hpp>
 #include <weft/sync.hpp>
 #include <weft/task.hpp>
 #include <weft/task_group.hpp>

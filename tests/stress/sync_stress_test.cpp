@@ -7,53 +7,15 @@
 #include <atomic>
 #include <memory>
 #include <mutex>
-#include <random>
 #include <thread>
 #include <utility>
 #include <vector>
 
-#include "api/support.hpp"
+#include "stress/crowd.hpp"
 
 namespace {
 
 using weft::CancelledError;
-
-/// How much of everything.
-struct Size {
-    int tasks;
-    int rounds;
-    int cancels;
-};
-
-/// Lets others run, and is no cancel point.
-void pause() {
-    weft::ShieldScope shield;
-    weft::yield();
-}
-
-/// Runs `body(i)` in n tasks and cancels them at random meanwhile, `size.cancels` times.
-template <class Body>
-void with_cancels(Size size, Body body) {
-    std::vector<weft::Task<void>> tasks;
-    for (int i = 0; i < size.tasks; ++i) tasks.push_back(start([&body, i] { body(i); }));
-    std::mt19937 random(42);
-    for (int i = 0; i < size.cancels; ++i) {
-        tasks[random() % tasks.size()].cancel();
-        for (auto n = random() % 4; n > 0; --n) weft::yield();
-    }
-    for (auto& task : tasks) await_end(task);
-}
-
-/// Calls f until it was not cancelled.
-template <class F>
-auto persist(F f) {
-    for (;;) {
-        try {
-            return f();
-        } catch (const CancelledError&) {
-        }
-    }
-}
 
 void lock_scenario(Size size) {
     weft::Lock lock;
@@ -63,7 +25,7 @@ void lock_scenario(Size size) {
         for (int n = 0; n < size.rounds; ++n) {
             persist([&] { lock.acquire(); });
             EXPECT_EQ(++inside, 1);
-            if (n % 3 == 0) pause();
+            if (n % 3 == 0) let_others_run();
             --inside;
             ++entries;
             lock.release();
@@ -80,7 +42,7 @@ void semaphore_scenario(Size size) {
         for (int n = 0; n < size.rounds; ++n) {
             persist([&] { semaphore.acquire(); });
             EXPECT_LE(++inside, 2);
-            if (n % 3 == 0) pause();
+            if (n % 3 == 0) let_others_run();
             --inside;
             semaphore.release();
         }
@@ -99,7 +61,7 @@ void event_scenario(Size size) {
             for (int n = 0; n < size.rounds; ++n) {
                 event.set();
                 event.clear();
-                pause();
+                let_others_run();
             }
             // After the last clear: those who still wait go on.
             if (--setters == 0) event.set();
@@ -157,7 +119,7 @@ void barrier_scenario(Size size) {
                 barrier.wait();
                 ++passed;
             } catch (const weft::BrokenBarrierError&) {
-                pause();
+                let_others_run();
             } catch (const CancelledError&) {
             }
         }
@@ -206,13 +168,13 @@ struct Plain {
 struct Boxed {
     int value;
     Boxed(int v) : value(v) {}
-    Boxed(Boxed&& other) noexcept : value(std::exchange(other.value, -1)) { pause(); }
+    Boxed(Boxed&& other) noexcept : value(std::exchange(other.value, -1)) { let_others_run(); }
     Boxed& operator=(Boxed&& other) noexcept {
         value = std::exchange(other.value, -1);
         return *this;
     }
     bool operator<(const Boxed& other) const {
-        pause();
+        let_others_run();
         return value < other.value;
     }
 };

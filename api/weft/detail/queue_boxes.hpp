@@ -59,23 +59,31 @@ protected:
         if constexpr (kQuietMove<T>) {
             put_item(value);
         } else {
-            Box<T>* box = take_box();
-            try {
-                std::construct_at(std::addressof(box->room.value), std::move(value));
-            } catch (...) {
-                recycle(box);
-                throw;
-            }
+            Box<T>* box = fill_box(value);
             try {
                 put_item(box);
             } catch (...) {
-                if constexpr (std::is_nothrow_move_assignable_v<T>)
-                    value = std::move(box->room.value);
-                std::destroy_at(std::addressof(box->room.value));
-                recycle(box);
+                empty_box(box, value);
                 throw;
             }
         }
+    }
+    /// The value moves into a box. If that throws, there is none.
+    Box<T>* fill_box(T& value) {
+        Box<T>* box = take_box();
+        try {
+            std::construct_at(std::addressof(box->room.value), std::move(value));
+        } catch (...) {
+            recycle(box);
+            throw;
+        }
+        return box;
+    }
+    /// The value moves back, and the box is free again.
+    void empty_box(Box<T>* box, T& value) noexcept {
+        if constexpr (std::is_nothrow_move_assignable_v<T>) value = std::move(box->room.value);
+        std::destroy_at(std::addressof(box->room.value));
+        recycle(box);
     }
     T unwrap(Item&& item) {
         if constexpr (kQuietMove<T>) {

@@ -27,6 +27,11 @@ inline constexpr Immediate immediate{};
 
 namespace detail {
 
+template <class Queue, class Handler>
+class GetCase;
+template <class Queue, class Value, class Handler>
+class PutCase;
+
 [[noreturn]] void throw_queue_empty();
 [[noreturn]] void throw_queue_full();
 [[noreturn]] void throw_queue_shut_down();
@@ -62,7 +67,8 @@ protected:
         WaitList promised;
 
         constexpr explicit Side(std::ptrdiff_t n) noexcept : free(n) {}
-        /// One more: promised to the first in line, who is to be unparked without the lock, or free to all.
+        /// One more: promised to the first in line, who is to be unparked without the lock, or free to all. (Who is in
+        /// line by select, and has won elsewhere, is passed over.)
         [[nodiscard]] Waiter give() noexcept {
             if (waiting.empty()) [[likely]] {
                 ++free;
@@ -92,6 +98,14 @@ protected:
     /// its owner is to take it out. `served`: another has done it all, and the lock is not held.
     /// Throws CancelledError, QueueShutDown; then it is no longer in line.
     Line wait_in_line(Side& side, WaitNode& node, lowlevel::WaitReason reason);
+    // Its parts, which select() calls one by one. First: throws QueueShutDown if it is no use to wait.
+    void check_not_refused(const Side& side);
+    /// In the commit of a park: true if the node waits. False: it was refused or promised at once, or has lost.
+    bool enter_line(Side& side, WaitNode& node, Waiter self) noexcept;
+    /// After the park: as wait_in_line().
+    Line after_wait(Side& side, WaitNode& node, bool cancelled);
+    /// Takes a node that was not promised anything out of its line, if it is still there.
+    void quit_line(WaitNode& node) noexcept;
     /// Takes the lock again, after letting it go while promised. As above; throws QueueShutDown.
     Line back_in_line(Side& side, WaitNode& node);
     /// Without the lock: gives the promise up, unless it has been kept meanwhile: then false.

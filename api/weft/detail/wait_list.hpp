@@ -41,6 +41,34 @@ enum class Turn : std::uint8_t {
     refused,   ///< it will never come
 };
 
+/// Decides a wait in several lines at once (weft::select): a word in the waiter's frame, that all its nodes share.
+///
+/// Invariant: the word changes once, from kOpen, by one claim() that returns true; whoever made that one decides how the
+/// wait ends, and nobody else does anything for or to the waiter. Claims are made
+///   - by a giver, for the node that it has just unlinked, under its line's lock and before anything is taken or promised.
+///     If it fails, the node is dropped as if it had not been in line, and the next one is served. If it succeeds, the
+///     giver unparks the waiter, as it does any other;
+///   - by the waiter as it gets in line, under that line's lock, when it finds that it need not wait there. Then nobody
+///     unparks it;
+///   - by the waiter when its deadline or a cancel has ended the wait. If that fails, it has what the winner promised.
+/// The waiter leaves every line, under its lock, before its frame goes: so who sees a node linked may look at the word.
+/// No two lines' locks are held at once, so there is no order among lines, and one line may be entered twice.
+class Contest {
+public:
+    static constexpr std::int32_t kOpen = -1;
+    static constexpr std::int32_t kCancelled = -2;
+
+    bool claim(std::int32_t entry) noexcept {
+        std::int32_t open = kOpen;
+        return winner_.compare_exchange_strong(open, entry);
+    }
+    /// The entry that has won, kCancelled, or kOpen.
+    std::int32_t winner() const noexcept { return winner_.load(); }
+
+private:
+    std::atomic<std::int32_t> winner_{kOpen};
+};
+
 struct WaitLink {
     WaitLink* prev = nullptr;
     WaitLink* next = nullptr;  // null: not linked
@@ -48,7 +76,12 @@ struct WaitLink {
 
 struct WaitNode : WaitLink {
     Waiter waiter;
-    void* item = nullptr;  // a queue's: where the item is, or goes
+    void* item = nullptr;        // a queue's: where the item is, or goes
+    Contest* contest = nullptr;  // of one that waits in other lines too: see there
+    std::int32_t entry = 0;      // which of its lines this is
+
+    /// Under the primitive's lock, where it may be in a contest: whether it may be given its turn.
+    bool claim() noexcept { return contest == nullptr || contest->claim(entry); }
 
     /// Under the primitive's lock. After `served` the node may be gone.
     void set_turn(Turn turn) noexcept {
@@ -117,11 +150,11 @@ public:
     static constexpr std::size_t kMost =
         32;  // bounds how long the lock is held, and 512 bytes of stack
 
-    /// Unlinks the oldest of `list` and gives them `turn`; false once the list is empty.
+    /// Unlinks the oldest of `list` and gives them `turn`, unless they have lost it; false once the list is empty.
     bool fill(WaitList& list, Turn turn) noexcept {
         while (!full()) {
             if (list.empty()) return false;
-            add(list.pop_front(), turn);
+            if (WaitNode& node = list.pop_front(); node.claim()) add(node, turn);
         }
         return !list.empty();
     }
