@@ -9,6 +9,7 @@ namespace weft::detail {
 
 TaskGroupState::TaskGroupState() : parent_(*detail::current_task()) {
     child_done = on_child_done;
+    awaiter = &parent_;
     CancelHook::cancel = on_cancel;
 }
 

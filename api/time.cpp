@@ -46,6 +46,7 @@ void wake_shielded(JoinNode& self, Core&) noexcept {
 void wait_shielded(Core& core) {
     ShieldNode node;
     node.notify = wake_shielded;
+    node.awaiter = current_task();
     if (options_of(*current_scheduler()).strict) node.strict = current_scheduler();
     auto commit = [&](Waiter self) noexcept {
         node.waiter = self;

@@ -17,10 +17,12 @@ void Watch::begin(Core* const* cores, std::size_t n, std::size_t at_most) {
     strict_ = options_of(*home_).strict;
     if (n > std::size(few_)) many_ = std::make_unique<Node[]>(n);
     if (at_most != 0) launched_ = 0;
+    TaskCore* self = current_task();
     for (std::size_t i = 0; i < n; ++i) {
         Node& node = nodes()[i];
         node.watch = this;
         node.notify = on_done;
+        node.awaiter = self;
         if (add_joiner(*cores[i], node)) continue;
         if (hears_done_at_once)
             settle(*cores[i], i);

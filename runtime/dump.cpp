@@ -1,5 +1,8 @@
 #include "dump.hpp"
 
+#include <algorithm>
+#include <mutex>
+
 #include "completion.hpp"
 #include "scheduler.hpp"
 #include "task_pool.hpp"
@@ -19,6 +22,26 @@ std::vector<TaskCore*> all_tasks(const rt::Scheduler& scheduler, Callbacks callb
     });
     for (TaskCore* task : others) drop_ref(*task);
     return tasks;
+}
+
+// A task that ends tells its joiners, under its lock, before its group. So once `joiners` is set in its word, its group
+// and the task below it live as long as the lock is held.
+std::vector<TaskCore*> awaiters_of(Core& core) {
+    std::vector<TaskCore*> found;
+    std::lock_guard guard(core.lock);
+    if (!core.word.announce_joiner()) return found;
+    auto add = [&](TaskCore* task) {
+        if (task == nullptr || std::find(found.begin(), found.end(), task) != found.end()) return;
+        found.push_back(task);
+        add_ref(*task);
+    };
+    for (JoinNode* node = core.first_joiner; node != nullptr; node = node->next) add(node->awaiter);
+    if (core.kind != CoreKind::task) return found;
+    auto& task = static_cast<TaskCore&>(core);
+    if (task.scope != nullptr) add(task.scope->awaiter);
+    // order [below]: relaxed - as above, it is there.
+    add(task.below.load(std::memory_order_relaxed));
+    return found;
 }
 
 }  // namespace weft::detail

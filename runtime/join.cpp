@@ -24,6 +24,7 @@ lowlevel::Woken join_core(Core& core, TimePoint deadline, lowlevel::Interrupt in
                           lowlevel::WaitReason reason) noexcept {
     WaiterNode node;
     node.notify = wake_waiter;
+    node.awaiter = current_task();
     auto commit = [&](Waiter self) noexcept {
         node.waiter = self;
         return add_joiner(core, node);

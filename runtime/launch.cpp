@@ -66,7 +66,7 @@ void free_task(TaskCore& task) noexcept {
     // order [home]: relaxed - as above.
     task.scheduler.store(nullptr, std::memory_order_relaxed);
     task.stack = nullptr;
-    task.below = nullptr;
+    task.below.store(nullptr, std::memory_order_relaxed);
     task.scope = nullptr;
     task.stack_bytes = 0;
     task.number = 0;

@@ -35,7 +35,9 @@ struct Parking : TimerNode {
 /// A cancel that is due at one of them goes to the top of the tasks that run inline on it: to the one that parks.
 void bury_tasks_below(TaskCore& top) noexcept {
     // Those below one that is buried are buried already.
-    for (TaskCore* t = top.below; t != nullptr && !t->word.buried(); t = t->below) {
+    // order [below]: relaxed - this thread's own; others read it only to print who waits.
+    auto below = [](TaskCore& t) { return t.below.load(std::memory_order_relaxed); };
+    for (TaskCore* t = below(top); t != nullptr && !t->word.buried(); t = below(*t)) {
         if (!t->word.bury()) continue;
         std::string message;
         if (take_cancel_of(*t, &message)) detail::pass_cancel_on(*t, message);
@@ -73,13 +75,14 @@ Woken park_task(Worker& worker, Parking& parking, WaitReason reason, Interrupt i
     if (!parking.shielded && self.word.cancel_pending()) return Woken::by_cancel;
     parking.self = &self;
     parking.epoch = self.word.epoch();
-    self.waits_for = reason.what;
+    // order [waits_for]: relaxed - for who prints it, and for strict mode's one worker.
+    self.waits_for.store(reason.what, std::memory_order_relaxed);
     self.waits_on = reason.object;
     self.stack = worker.stack;
     Worker& now = worker.switch_to_next(after_park, &parking);
     now.current = &self;
     if (parking.deadline != lowlevel::kNever) Timers::stop(parking);
-    self.waits_for = nullptr;
+    self.waits_for.store(nullptr, std::memory_order_relaxed);
     return parking.went_on ? Woken::by_unpark : self.word.reason();
 }
 

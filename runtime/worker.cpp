@@ -214,7 +214,7 @@ bool Worker::may_run_inline(const TaskCore& task) const noexcept {
 void Worker::run_inline(TaskCore& task) noexcept {
     TaskCore& parent = *current;
     task.started.store(true, std::memory_order_relaxed);
-    task.below = &parent;
+    task.below.store(&parent, std::memory_order_relaxed);
     // order [inner.1]: relaxed - a canceller reads it after its read-modify-write of the parent's word has met the
     // one of bury(), which this thread makes later; see cancel.cpp.
     parent.inner.store(&task, std::memory_order_relaxed);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <weft/archive.hpp>
+#include <weft/call_graph.hpp>
 #include <weft/capacity_limiter.hpp>
 #include <weft/context_var.hpp>
 #include <weft/coroutine.hpp>

@@ -21,6 +21,7 @@
 #include <source_location>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 namespace weft {
 
@@ -159,6 +160,8 @@ bool remove_joiner(Core& core, JoinNode& node) noexcept;
 /// Takes out the first node that `wanted(node, argument)` says; null: there is none. It is asked under the core's lock.
 JoinNode* take_joiner(Core& core, bool (*wanted)(const JoinNode& node, const void* argument),
                       const void* argument) noexcept;
+/// The tasks that wait for the core, by a node, as a group's owner or below it; with a reference each. Any thread.
+std::vector<TaskCore*> awaiters_of(Core& core);
 /// A future's end, after `outcome` was claimed and written: sets done and tells the joiners.
 void complete(Core& core) noexcept;
 

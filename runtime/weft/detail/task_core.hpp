@@ -44,6 +44,7 @@ struct JoinNode {
     void (*notify)(JoinNode& self, Core& done) noexcept = nullptr;
     JoinNode* prev = nullptr;
     JoinNode* next = nullptr;
+    TaskCore* awaiter = nullptr;  // for call graphs: the task that waits by this node, or null
     bool linked = false;
 };
 
@@ -94,6 +95,7 @@ struct CancelHook {
 /// A group of children that wants each one's end (task_group). Called without any lock held.
 struct Scope {
     void (*child_done)(Scope& self, TaskCore& child) noexcept = nullptr;
+    TaskCore* awaiter = nullptr;  // the task whose group it is
 };
 
 /// A cancel scope that is sticky: a cancel that its task has met is due again at each later wait in it. Guarded by the
@@ -124,7 +126,7 @@ struct TaskCore : Core {
     /// this first.
     std::atomic<rt::Scheduler*> scheduler{nullptr};
     TaskCore* next = nullptr;               // link in the inject queue
-    TaskCore* below = nullptr;              // the task on whose stack it runs inline
+    std::atomic<TaskCore*> below{nullptr};  // the task on whose stack it runs inline
     std::atomic<TaskCore*> inner{nullptr};  // the task that runs inline on top of it
     Scope* scope = nullptr;
     void* context = nullptr;  // context variables: see context_map.hpp
@@ -133,8 +135,8 @@ struct TaskCore : Core {
 
     TaskCore* scope_prev = nullptr;  // siblings; guarded by the scope
     TaskCore* scope_next = nullptr;
-    CancelHook* cancel_hook = nullptr;  // guarded by lock
-    const char* waits_for = nullptr;    // for dumps: what it is parked on
+    CancelHook* cancel_hook = nullptr;            // guarded by lock
+    std::atomic<const char*> waits_for{nullptr};  // for dumps: what it is parked on
     const void* waits_on = nullptr;
     ScopeNode* scopes = nullptr;     // the innermost
     std::uint32_t stack_bytes = 0;   // 0: the usual ones
