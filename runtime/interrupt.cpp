@@ -33,7 +33,8 @@ bool on_main_thread() noexcept { return ::gettid() == ::getpid(); }
 bool install_interrupt_handler(Scheduler& scheduler) noexcept {
     struct sigaction old{};
     if (!on_main_thread() || ::sigaction(SIGINT, nullptr, &old) != 0) return false;
-    if ((old.sa_flags & SA_SIGINFO) != 0 || old.sa_handler != SIG_DFL) return false;
+    // Whatever the flags: a handler that was reset as it fired leaves its own behind.
+    if (old.sa_handler != SIG_DFL) return false;
     target.store(&scheduler);
     struct sigaction ours{};
     ours.sa_handler = weft_on_sigint;

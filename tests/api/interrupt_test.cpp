@@ -142,6 +142,22 @@ TEST_P(InterruptTest, AHandlerOfTheProgramIsLeftAlone) {
     std::signal(SIGINT, SIG_DFL);
 }
 
+// The kernel keeps the flags of a handler that it resets, SA_SIGINFO among them.
+TEST_P(InterruptTest, AHandlerThatWasResetAsItFiredIsNone) {
+    struct sigaction once{};
+    once.sa_sigaction = [](int, siginfo_t*, void*) {};
+    once.sa_flags = static_cast<int>(SA_RESETHAND) | SA_SIGINFO;
+    ::sigaction(SIGINT, &once, nullptr);
+    std::raise(SIGINT);
+    EXPECT_THROW(weft::run(
+                     [] {
+                         std::raise(SIGINT);
+                         wait_for_ever();
+                     },
+                     options()),
+                 KeyboardInterrupt);
+}
+
 TEST_P(InterruptTest, OneThatIsInstalledMeanwhileStays) {
     auto ours = [](int) {};
     weft::run([&] { std::signal(SIGINT, ours); }, options());
