@@ -64,7 +64,7 @@ QueueGate::Line QueueGate::wait_in_line(Side& side, WaitNode& node, lowlevel::Wa
     check_not_refused(side);
     auto commit = [&](Waiter self) noexcept { return enter_line(side, node, self); };
     Woken woken = lowlevel::park(reason, commit);
-    return after_wait(side, node, woken == Woken::by_cancel);
+    return after_wait(side, node, woken);
 }
 
 void QueueGate::check_not_refused(const Side& side) {
@@ -93,10 +93,10 @@ bool QueueGate::enter_line(Side& side, WaitNode& node, Waiter self) noexcept {
     return false;
 }
 
-QueueGate::Line QueueGate::after_wait(Side& side, WaitNode& node, bool cancelled) {
+QueueGate::Line QueueGate::after_wait(Side& side, WaitNode& node, Woken woken) {
     // Served: it is done, and the queue may be gone. A cancel that is due is kept for the next wait.
     if (node.turn() == Turn::served) return Line::served;
-    if (cancelled || cancel_due()) {
+    if (woken == Woken::by_cancel || cancel_due()) {
         if (!leave_line(side, node)) return Line::served;
         lowlevel::throw_cancelled();
     }

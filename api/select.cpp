@@ -104,7 +104,7 @@ private:
         auto index = static_cast<std::size_t>(winner);
         leave_all_but(winner >= 0 ? index : n_);
         if (winner == Contest::kCancelled) lowlevel::throw_cancelled();
-        cases_[index]->take(woken == Woken::by_cancel || cancel_due());
+        cases_[index]->take(woken);
         return index;
     }
 

@@ -1,7 +1,7 @@
 // What a child that is started by TaskGroup::start() says when it is ready (Trio's task_status).
 //
-// The child is a child of the group from the beginning: so the group waits for it, and cancels it. Only its error, as long
-// as it has not said started(), does not reach the group: StartedChild catches it and leaves it for start() to throw.
+// The child is a child of the group from the beginning: so the group waits for it, and cancels it. Only its error, as
+// long as it has not said started(), does not reach the group: StartedChild catches it and leaves it for start().
 //
 // The gate lives in start()'s frame. The child touches it once, in started(), or not at all: start() does not return
 // before that or before the child's end.

@@ -148,6 +148,40 @@ void futures(Size size) {
     EXPECT_EQ(won, selecting * size.rounds);
 }
 
+/// An event and a future win just when a timeout or a cancel ends the wait: whoever makes them win may not touch what
+/// has gone, and each wait has one end.
+void ends_that_meet(Size size) {
+    std::vector<weft::Event> events(static_cast<std::size_t>(size.rounds));
+    std::vector<weft::Future<void>> all(static_cast<std::size_t>(size.rounds));
+    std::atomic<int> ends{0};
+    const int selecting = size.tasks - 1;
+    with_cancels(size, [&](int i) {
+        for (int n = 0; n < size.rounds; ++n) {
+            auto& event = events[static_cast<std::size_t>(n)];
+            auto& future = all[static_cast<std::size_t>(n)];
+            if (i == 0) {
+                persist([] { weft::sleep(std::chrono::microseconds(2)); });
+                future.set_result();
+                event.set();
+                continue;
+            }
+            int handled = 0;
+            auto count = [&] { ++handled; };
+            while (handled == 0)
+                persist([&] {
+                    bool in_time = true;
+                    if (i % 2 == 0)
+                        select(on(event, count), on_timeout(2us, [&] { in_time = false; }));
+                    else
+                        select(on(future, count), on_timeout(2us, [&] { in_time = false; }));
+                    EXPECT_EQ(handled, in_time ? 1 : 0);
+                });
+            ++ends;
+        }
+    });
+    EXPECT_EQ(ends, selecting * size.rounds);
+}
+
 struct Scenario {
     const char* name;
     void (*run)(Size size);
@@ -162,6 +196,7 @@ const Scenario kScenarios[] = {
     {"PriorityQueues", [](Size size) { two_queues<weft::PriorityQueue<Plain>>(size, 2); }},
     {"PriorityQueuesOfBoxes", [](Size size) { two_queues<weft::PriorityQueue<Boxed>>(size, 1); }},
     {"Futures", futures},
+    {"EndsThatMeet", ends_that_meet},
 };
 
 class SelectStressTest : public WithWatchdog, public testing::WithParamInterface<Scenario> {};

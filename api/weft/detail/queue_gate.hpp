@@ -103,7 +103,7 @@ protected:
     /// In the commit of a park: true if the node waits. False: it was refused or promised at once, or has lost.
     bool enter_line(Side& side, WaitNode& node, Waiter self) noexcept;
     /// After the park: as wait_in_line().
-    Line after_wait(Side& side, WaitNode& node, bool cancelled);
+    Line after_wait(Side& side, WaitNode& node, lowlevel::Woken woken);
     /// Takes a node that was not promised anything out of its line, if it is still there.
     void quit_line(WaitNode& node) noexcept;
     /// Takes the lock again, after letting it go while promised. As above; throws QueueShutDown.

@@ -3,8 +3,8 @@
 // A select first asks its cases in order whether they can be had now. If none can, it parks, and stands in the line of
 // each; Contest (detail/wait_list.hpp) sees to it that one of them wins. A case is one object in the caller's frame,
 // alive until the end of the select's statement. Calls come in this order: take_now(); then, if all said no and it
-// waits, prepare() of all, enlist() of all until one does not wait, leave() of all but the winner, take() of the winner;
-// and handle() of the winner, after leave() of all others in any case.
+// waits, prepare() of all, enlist() of all until one does not wait, leave() of all but the winner, take() of the
+// winner; and handle() of the winner, after leave() of all others in any case.
 #pragma once
 
 #include <weft/future.hpp>
@@ -40,11 +40,13 @@ public:
     virtual void prepare() {}
     /// In the commit of the select's park. A case that has no line waits.
     virtual Entry enlist(Contest&, std::int32_t, Waiter) noexcept { return Entry::waits; }
-    /// It has not won: out of its line, all as it was. Also if it was never in line.
+    /// Out of its line, all as it was. Also if it was never in line, or is in none any more.
     virtual void leave() noexcept {}
-    /// It has won in line: takes what was promised. If it was cancelled after that, gives it back and throws.
-    virtual void take(bool cancelled) {
-        if (cancelled) lowlevel::throw_cancelled();
+    /// It has won in line: takes what was promised, or gives it back and throws, if the select is cancelled.
+    virtual void take(lowlevel::Woken woken) {
+        // Woken by somebody else, while the one who made it win may still be at the node, under the line's lock.
+        if (woken != lowlevel::Woken::by_unpark) leave();
+        if (woken == lowlevel::Woken::by_cancel || cancel_due()) lowlevel::throw_cancelled();
     }
     virtual void handle() = 0;
     virtual TimePoint deadline() const noexcept { return lowlevel::kNever; }
@@ -84,8 +86,8 @@ public:
     void leave() noexcept override {
         if (in_line_) queue_.quit_line(node_);
     }
-    void take(bool cancelled) override {
-        queue_.end_get(queue_.after_wait(queue_.items_, node_, cancelled), node_);
+    void take(lowlevel::Woken woken) override {
+        queue_.end_get(queue_.after_wait(queue_.items_, node_, woken), node_);
     }
     void handle() override {
         Item item(std::move(place_.value));
@@ -137,8 +139,8 @@ public:
         if (in_line_) queue_.quit_line(node_);
         unbox();
     }
-    void take(bool cancelled) override {
-        queue_.end_put(queue_.after_wait(queue_.room_, node_, cancelled), node_);
+    void take(lowlevel::Woken woken) override {
+        queue_.end_put(queue_.after_wait(queue_.room_, node_, woken), node_);
         done();
     }
     void handle() override { handler_(); }

@@ -43,16 +43,17 @@ enum class Turn : std::uint8_t {
 
 /// Decides a wait in several lines at once (weft::select): a word in the waiter's frame, that all its nodes share.
 ///
-/// Invariant: the word changes once, from kOpen, by one claim() that returns true; whoever made that one decides how the
-/// wait ends, and nobody else does anything for or to the waiter. Claims are made
-///   - by a giver, for the node that it has just unlinked, under its line's lock and before anything is taken or promised.
-///     If it fails, the node is dropped as if it had not been in line, and the next one is served. If it succeeds, the
-///     giver unparks the waiter, as it does any other;
+/// Invariant: the word changes once, from kOpen, by one claim() that returns true; whoever made that one decides how
+/// the wait ends, and nobody else does anything for or to the waiter. Claims are made
+///   - by a giver, for the node that it has just unlinked, under its line's lock and before anything is taken or
+///     promised. If it fails, the node is dropped as if it had not been in line, and the next one is served. If it
+///     succeeds, the giver unparks the waiter, as it does any other;
 ///   - by the waiter as it gets in line, under that line's lock, when it finds that it need not wait there. Then nobody
 ///     unparks it;
 ///   - by the waiter when its deadline or a cancel has ended the wait. If that fails, it has what the winner promised.
 /// The waiter leaves every line, under its lock, before its frame goes: so who sees a node linked may look at the word.
-/// No two lines' locks are held at once, so there is no order among lines, and one line may be entered twice.
+/// If something else than the winner's unpark() has woken it, it takes the winner's lock too, for the giver may still
+/// be there. No two lines' locks are held at once, so there is no order among lines, and one line may be entered twice.
 class Contest {
 public:
     static constexpr std::int32_t kOpen = -1;
