@@ -1,0 +1,6 @@
+// expect: nodiscard
+#include <weft/weft.hpp>
+
+int main() {
+    weft::coroutine([] { return 1; });
+}

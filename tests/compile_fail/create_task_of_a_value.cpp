@@ -1,0 +1,4 @@
+// expect: Startable
+#include <weft/weft.hpp>
+
+int main() { weft::create_task(42); }
