@@ -39,6 +39,13 @@ void keep_message(TaskCore& task, const std::string& message) noexcept {
     }
 }
 
+/// With the lock: the request goes to another task in this one's place, which is how this one meets it.
+void note_met(TaskCore& task) noexcept {
+    if (task.scopes == nullptr || task.scopes->sticky == nullptr) return;
+    task.scopes->sticky->met = true;
+    task.scopes->sticky->requests = task.cancelling;
+}
+
 /// Count, message and bit change together under the lock: who looks there sees all of a request or nothing.
 CancelRequest request(TaskCore& task, const std::string& message) noexcept {
     std::lock_guard guard(task.lock);
@@ -46,6 +53,7 @@ CancelRequest request(TaskCore& task, const std::string& message) noexcept {
     keep_message(task, message);
     CancelRequest result = task.word.request_cancel();
     if (result != CancelRequest::is_done) ++task.cancelling;
+    if (result == CancelRequest::is_buried) note_met(task);
     return result;
 }
 
@@ -73,6 +81,7 @@ void note_passed_request(TaskCore& task, const std::string& message) noexcept {
     std::lock_guard guard(task.lock);
     keep_message(task, message);
     ++task.cancelling;
+    note_met(task);
 }
 
 /// Strict mode, as asyncio: a request goes at once to the end of the chain of awaits, instead of waking each on the
