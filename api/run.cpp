@@ -57,6 +57,7 @@ detail::EngineOptions to_engine_options(const RunOptions& options, Runtime* runt
     detail::check_stack_size(options.stack_size);
     detail::check_stack_size(options.main_stack_size);
     result.debug = options.debug;
+    result.slow_step = options.slow_step;
     result.stack_bytes = options.stack_size;
     if (const char* seed = std::getenv("WEFT_SEED"); seed != nullptr && *seed != 0) {
         result.simulated = true;
@@ -96,10 +97,11 @@ void name_survivors(const std::vector<AnyTask>& tasks, const char* what) {
 
 void report_leftover_error(const AnyTask& task) {
     if (!task.done() || task.cancelled()) return;
+    auto* core = static_cast<detail::TaskCore*>(task.core());
     if (std::exception_ptr error = task.exception())
         detail::report_error(
             "task '" + task.get_name() + "' failed while it was cancelled at the end of run", error,
-            static_cast<detail::TaskCore*>(task.core()));
+            core, core->where);
 }
 
 /// What was scheduled before the end is still called; only one that waits by now is cancelled.
@@ -249,6 +251,10 @@ bool Runtime::shutdown(TimePoint deadline) {
 }
 
 unsigned Runtime::workers() const noexcept { return detail::worker_count(*scheduler_); }
+
+std::size_t Runtime::swallowed_cancels() const noexcept {
+    return detail::swallowed_cancels(*scheduler_);
+}
 
 std::vector<AnyTask> Runtime::all_tasks() const {
     return others_than(nullptr, *scheduler_, detail::Callbacks::not_listed);

@@ -1,5 +1,6 @@
 #include <weft/context_var.hpp>
 #include <weft/detail/engine.hpp>
+#include <weft/run.hpp>
 #include <weft/task.hpp>
 
 #include <mutex>
@@ -8,8 +9,22 @@ namespace weft {
 
 namespace detail {
 
+namespace {
+
+/// Outside of a runtime there is only the environment to ask.
+bool debug_mode() noexcept {
+    const rt::Scheduler* scheduler = current_scheduler();
+    return scheduler != nullptr ? options_of(*scheduler).debug
+                                : static_cast<bool>(Switch::from_environment("WEFT_DEBUG"));
+}
+
+}  // namespace
+
 void warn_never_awaited(const char* name, const std::source_location& where) noexcept {
-    if (name != nullptr)
+    if (name != nullptr && debug_mode())
+        std::fprintf(stderr, "weft: coroutine '%s' was never awaited (made at %s:%u)\n", name,
+                     where.file_name(), where.line());
+    else if (name != nullptr)
         std::fprintf(stderr, "weft: coroutine '%s' was never awaited\n", name);
     else
         std::fprintf(stderr, "weft: coroutine made at %s:%u was never awaited\n", where.file_name(),

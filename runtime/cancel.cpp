@@ -19,6 +19,7 @@
 // cleared, and taking the reference acquires that; so the second look sees the change.
 #include <weft/detail/basic_errors.hpp>
 
+#include <algorithm>
 #include <mutex>
 
 #include "check.hpp"
@@ -49,7 +50,8 @@ void note_met(TaskCore& task) noexcept {
 /// Count, message and bit change together under the lock: who looks there sees all of a request or nothing.
 CancelRequest request(TaskCore& task, const std::string& message) noexcept {
     std::lock_guard guard(task.lock);
-    if (task.word.done()) return CancelRequest::is_done;
+    // Its end shall take the long way, where one that ends with a value all the same is counted.
+    if (!task.word.announce_joiner()) return CancelRequest::is_done;
     keep_message(task, message);
     CancelRequest result = task.word.request_cancel();
     if (result != CancelRequest::is_done) ++task.cancelling;
@@ -79,6 +81,7 @@ bool cancel_one(TaskCore& task, const std::string& message) noexcept {
 /// Counted only: another one is cancelled in its place.
 void note_passed_request(TaskCore& task, const std::string& message) noexcept {
     std::lock_guard guard(task.lock);
+    task.word.announce_joiner();
     keep_message(task, message);
     ++task.cancelling;
     note_met(task);
@@ -156,6 +159,8 @@ int uncancel_task(TaskCore& task, CancelState before) noexcept {
         if (task.scopes != nullptr && task.scopes->sticky != nullptr)
             task.scopes->sticky->met = false;
     }
+    if (task.extra != nullptr)
+        task.extra->cancels_met = std::min(task.extra->cancels_met, task.cancelling.load());
     return task.cancelling;
 }
 

@@ -12,6 +12,7 @@
 #include <cxxabi.h>
 
 #include "check.hpp"
+#include "debug_mode.hpp"
 #include "scheduler.hpp"
 
 namespace weft::rt {
@@ -49,13 +50,27 @@ void notify_joiners(Core& core) noexcept {
 }
 
 void report_unread(Core& core) noexcept {
-    if (core.outcome == Outcome::error && !core.error_read.load()) {
-        auto* task = core.kind == CoreKind::task ? static_cast<TaskCore*>(&core) : nullptr;
-        detail::report_error(task != nullptr
-                                 ? "exception of task '" + name_of(*task) + "' was never retrieved"
-                                 : "exception of a future was never retrieved",
-                             core.error, task);
+    if (core.outcome != Outcome::error || core.error_read.load()) return;
+    if (core.kind == CoreKind::task) {
+        auto& task = static_cast<TaskCore&>(core);
+        detail::report_error("exception of task '" + name_of(task) + "' was never retrieved",
+                             core.error, &task, task.where);
+    } else {
+        detail::report_error("exception of a future was never retrieved", core.error, nullptr,
+                             static_cast<detail::UntypedFuture&>(core).where);
     }
+}
+
+bool in_debug_mode(const TaskCore& task) noexcept {
+    Scheduler* home = task.scheduler.load();
+    return home != nullptr && home->debug();
+}
+
+/// Cancelled, not taken back, and it ends with a value.
+bool has_swallowed_cancel(const TaskCore& task) noexcept {
+    // order [swallow.1]: relaxed - a cancel that was delivered was taken under the lock, by this task.
+    return task.outcome == Outcome::value && task.cancelling.load(std::memory_order_relaxed) > 0 &&
+           !task.word.cancel_pending();
 }
 
 void end_unrun(TaskCore& task, Outcome outcome, std::exception_ptr error) noexcept {
@@ -72,9 +87,19 @@ void finish_watched_task(TaskCore& task) noexcept {
         detail::context_release(task.context);
         task.context = nullptr;
     }
+    bool debug = in_debug_mode(task);
+    if (debug) [[unlikely]]
+        end_last_step(task);
     detail::Scope* scope = task.scope;
+    // Counted before the end can be seen; one whose next cancel comes just now has not ended yet.
+    bool swallowed = has_swallowed_cancel(task);
+    if (swallowed) [[unlikely]]
+        task.scheduler.load()->note_swallowed_cancels(1);
     detail::Finish finish = task.word.finish(if_cancelled(task));
-    if (finish == detail::Finish::cancel_is_due) {
+    if (finish != detail::Finish::cancel_is_due) {
+        if (swallowed && debug) report_swallowed_cancel(task);
+    } else {
+        if (swallowed) task.scheduler.load()->note_swallowed_cancels(-1);
         end_as_cancelled(task);
         finish = task.word.finish();
     }
@@ -95,6 +120,12 @@ bool take_cancel_of(TaskCore& task, std::string* message) noexcept {
     } else if (message != nullptr && task.extra != nullptr) {
         message->swap(task.extra->cancel_message);
     }
+    return true;
+}
+
+bool meet_cancel_of(TaskCore& task, std::string* message) noexcept {
+    if (!take_cancel_of(task, message)) return false;
+    if (in_debug_mode(task)) note_met_cancel(task);
     return true;
 }
 
@@ -177,7 +208,8 @@ private:
 
 }  // namespace
 
-void report_error(const std::string& context, std::exception_ptr error, TaskCore* task) noexcept {
+void report_error(const std::string& context, std::exception_ptr error, TaskCore* task,
+                  const std::source_location& where) noexcept {
     InContextOf in_context(task);
     rt::Worker* worker = rt::current_worker();
     rt::Scheduler* scheduler = worker != nullptr ? &worker->scheduler
@@ -185,9 +217,9 @@ void report_error(const std::string& context, std::exception_ptr error, TaskCore
                                                  : nullptr;
     if (scheduler != nullptr && rt::report_to_sink(*scheduler, context, error, task)) return;
     std::string line = "weft: " + context + ": " + rt::describe(error);
-    if (task != nullptr && task->where.line() != 0)
-        line += std::string(" (created at ") + task->where.file_name() + ":" +
-                std::to_string(task->where.line()) + ")";
+    if (where.line() != 0)
+        line += std::string(" (created at ") + where.file_name() + ":" +
+                std::to_string(where.line()) + ")";
     rt::complain(line.c_str());
 }
 

@@ -44,6 +44,8 @@ void release_unrun(TaskCore& task) noexcept;
 
 /// The message of the pending cancel; the pending cancel is taken.
 bool take_cancel_of(TaskCore& task, std::string* message) noexcept;
+/// The same, to be delivered to what the task runs.
+bool meet_cancel_of(TaskCore& task, std::string* message) noexcept;
 
 /// The n of its default name. Under the task's lock (or where the process is about to die); async-signal-safe.
 std::uint32_t number_of(TaskCore& task) noexcept;

@@ -23,6 +23,9 @@ void stop_scheduler(rt::Scheduler& scheduler) noexcept { scheduler.stop(); }
 unsigned worker_count(const rt::Scheduler& scheduler) noexcept {
     return scheduler.options().workers;
 }
+std::size_t swallowed_cancels(const rt::Scheduler& scheduler) noexcept {
+    return static_cast<std::size_t>(scheduler.swallowed_cancels());
+}
 const EngineOptions& options_of(const rt::Scheduler& scheduler) noexcept {
     return scheduler.options();
 }

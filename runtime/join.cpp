@@ -51,7 +51,7 @@ namespace {
         // asyncio: what is awaited is cancelled too, and its end is waited for; if it has just ended by itself, the
         // cancel is the waiter's alone.
         if (core.word.done()) lowlevel::throw_cancelled();
-        rt::take_cancel_of(self, &message);
+        rt::meet_cancel_of(self, &message);
         if (!cancel_core(core, message)) throw CancelledError(message);
     }
 }
@@ -60,7 +60,7 @@ namespace {
 [[gnu::noinline]] void pass_pending_cancel(TaskCore& self, Core& core) {
     if (self.shield_depth != 0 || rt::current_worker()->exceptions->uncaught != 0) return;
     std::string message;
-    if (!rt::take_cancel_of(self, &message)) return;
+    if (!rt::meet_cancel_of(self, &message)) return;
     // It has just ended by itself: the cancel is the waiter's alone.
     if (!cancel_core(core, message)) throw CancelledError(message);
 }

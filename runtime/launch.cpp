@@ -70,7 +70,7 @@ void free_task(TaskCore& task) noexcept {
     task.scope = nullptr;
     task.stack_bytes = 0;
     task.number = 0;
-    task.cancelling = 0;
+    task.cancelling.store(0, std::memory_order_relaxed);
     task.shield_depth = 0;
     task.word.reset(0);
     if (rt::Worker* worker = rt::current_worker())

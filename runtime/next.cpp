@@ -112,20 +112,23 @@ TaskCore* Worker::next_local() noexcept {
 }
 
 TaskCore* Worker::next_local_unusual() noexcept {
-    let_others_turn();
+    between_steps();
     if (strict_) {
         if (front_ == nullptr && batch_ == 0) {
             look_around();
             batch_ = deque_.size();
         }
         if (front_ == nullptr && batch_ > 0) --batch_;
-        return pop_own();
+    } else if (++ticks_ % kPollTicks == 0) {
+        look_around();
     }
-    if (++ticks_ % kPollTicks == 0) look_around();
-    return pop_own();
+    TaskCore* task = pop_own();
+    begin_step(task);
+    return task;
 }
 
-void Worker::let_others_turn() noexcept {
+void Worker::between_steps() noexcept {
+    if (current != nullptr) end_step(*current);
     if (Simulation* simulation = scheduler.simulation()) simulation->turn(*this);
 }
 
@@ -170,6 +173,8 @@ TaskCore* Worker::steal_from(Worker& victim) noexcept {
 TaskCore* Worker::found_by_search(TaskCore* task) noexcept {
     searching_ = false;
     slept_ = false;
+    if (unusual_) [[unlikely]]
+        begin_step(task);
     if (scheduler.idle().found()) scheduler.work_published();
     return task;
 }
@@ -229,6 +234,8 @@ TaskCore* Worker::next() noexcept {
         if (task == nullptr) {
             look_around();
             task = pop_own();
+            if (unusual_) [[unlikely]]
+                begin_step(task);
         }
         if (task != nullptr) return found(task);
         if ((task = search()) != nullptr) return task;

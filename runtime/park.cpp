@@ -193,7 +193,7 @@ void require_task(const char* what) {
 
 bool take_cancel(std::string* message) noexcept {
     TaskCore* self = detail::current_task();
-    return self != nullptr && rt::take_cancel_of(*self, message);
+    return self != nullptr && rt::meet_cancel_of(*self, message);
 }
 
 void throw_cancelled() {

@@ -88,6 +88,10 @@ public:
     std::size_t stack_bytes() const noexcept { return options_.stack_bytes; }
     const SchedulerOptions& options() const noexcept { return options_; }
 
+    /// Tasks that ended with a value though they were cancelled and nobody took that back.
+    std::int64_t swallowed_cancels() const noexcept { return swallowed_cancels_.load(); }
+    void note_swallowed_cancels(int more) noexcept { swallowed_cancels_.fetch_add(more); }
+
     /// The ways out, made when they are first used. std::bad_alloc.
     Threads& threads();
     Arena& arena();
@@ -119,6 +123,7 @@ private:
     std::mutex offload_mutex_;
     std::unique_ptr<Threads> threads_;
     std::unique_ptr<Arena> arena_;
+    std::atomic<std::int64_t> swallowed_cancels_{0};
     std::atomic<bool> driver_taken_{false};
     std::atomic<std::int64_t> poll_until_{INT64_MIN};
     std::atomic<bool> watched_{false};

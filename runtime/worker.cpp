@@ -37,7 +37,7 @@ Worker::Worker(Scheduler& s, unsigned worker_id, Rivals rivals, std::uint64_t se
     : scheduler(s),
       id(worker_id),
       strict_(s.strict()),
-      unusual_(s.strict() || s.simulation() != nullptr),
+      unusual_(s.strict() || s.simulation() != nullptr || s.debug()),
       solo_(rivals == Rivals::none),
       deque_(worker_id, rivals),
       random_(seed) {}
@@ -179,8 +179,10 @@ Worker& Worker::start_on_custom_stack(Worker& worker, TaskCore& task) noexcept {
 
 bool Worker::try_run_inline(TaskCore& task) noexcept {
     // Another worker may have taken it by now.
-    if (unusual_) [[unlikely]]
-        let_others_turn();
+    if (unusual_) [[unlikely]] {
+        between_steps();
+        begin_step(&task);
+    }
     // order [task.1]: relaxed - decides only if the claim succeeds, and then this worker put it into the queue.
     if (task.started.load(std::memory_order_relaxed) || !may_run_inline(task))
         return task.word.done();
@@ -242,6 +244,10 @@ void Worker::run_inline(TaskCore& task) noexcept {
 void Worker::run_eagerly(TaskCore& task) noexcept {
     TaskCore& creator = *current;
     creator.stack = stack;
+    if (unusual_) [[unlikely]] {
+        end_step(creator);
+        begin_step(&task);
+    }
     handoff_ = &task;
     auto wait_in_front = [](Worker& worker, Stack&, void* argument) noexcept {
         auto* self = static_cast<TaskCore*>(argument);

@@ -79,6 +79,11 @@ public:
     void start_timer(detail::TimerNode& node) noexcept;
     bool strict() const noexcept { return strict_; }
 
+    // Debug mode (debug_mode.cpp). A step is what a task runs between two switches.
+    void end_step(TaskCore& task) noexcept;
+    /// `task` runs next; null: what was below the one that has ended, or nothing.
+    void begin_step(TaskCore* task) noexcept;
+
     Scheduler& scheduler;
     const unsigned id;
     Stack* stack = nullptr;                // the one this worker's code runs on
@@ -107,7 +112,7 @@ private:
     // next.cpp
     TaskCore* next() noexcept;
     TaskCore* next_local_unusual() noexcept;
-    void let_others_turn() noexcept;
+    void between_steps() noexcept;
     TaskCore* pop_own() noexcept;
     void look_around() noexcept;
     TaskCore* look_everywhere() noexcept;
@@ -122,7 +127,7 @@ private:
     void enqueue(TaskCore& task) noexcept;
 
     const bool strict_;
-    const bool unusual_;  // strict or simulated
+    const bool unusual_;  // strict, simulated, or in debug mode
     const bool solo_;
     Deque<detail::StdEnv, TaskCore> deque_;
     Inject mailbox_;  // tasks for this worker alone (forced migration)
@@ -134,7 +139,8 @@ private:
     TaskCore* handoff_ = nullptr;  // what the loop that is switched to shall run first
     TaskCore* front_ =
         nullptr;  // tasks that started one eagerly: they go on before the queue; linked by next
-    std::size_t batch_ = 0;  // strict mode: entries left of this turn
+    std::size_t batch_ = 0;   // strict mode: entries left of this turn
+    TimePoint step_began_{};  // debug mode
     unsigned ticks_ = 0;
     bool searching_ = false;
     bool slept_ = false;  // since it last had work

@@ -5,6 +5,7 @@
 
 #include <concepts>
 #include <memory>
+#include <source_location>
 #include <string>
 #include <utility>
 
@@ -13,9 +14,9 @@ namespace weft {
 namespace detail {
 
 template <class T>
-struct FutureCore : Core {
+struct FutureCore : UntypedFuture {
     ResultSlot<T> result;
-    FutureCore() noexcept : Core(CoreKind::future) {
+    explicit FutureCore(std::source_location made_at) noexcept : UntypedFuture(made_at) {
         ops = &kOps;
         word.reset(1);
     }
@@ -45,7 +46,8 @@ public:
     using result_type = T;
 
     /// std::bad_alloc.
-    Future() : core_(detail::CoreRef::adopt(*new detail::FutureCore<T>)) {}
+    Future(std::source_location where = std::source_location::current())
+        : core_(detail::CoreRef::adopt(*new detail::FutureCore<T>(where))) {}
     explicit Future(detail::CoreRef core) noexcept : core_(std::move(core)) {}
 
     /// Sets the value and wakes who waits. InvalidStateError if something was set already, or it was cancelled.

@@ -74,6 +74,7 @@ struct RunOptions {
     /// asyncio's own order: one worker (more is std::invalid_argument), first in first out, nothing started out of
     /// turn.
     Switch strict = Switch::from_environment("WEFT_STRICT");
+    /// Looks for mistakes that only cost later, and names them on stderr: docs/reference.md lists them.
     Switch debug = Switch::from_environment("WEFT_DEBUG");
     /// Bytes of a task's stack: address space; memory is used as it is touched.
     std::size_t stack_size = std::size_t{256} * 1024;
@@ -84,6 +85,8 @@ struct RunOptions {
     ExceptionHandler exception_handler{};
     /// How long a cancelled task may take to end, when all are ended, before it is cancelled again and named.
     std::chrono::nanoseconds shutdown_grace = std::chrono::seconds(10);
+    /// Debug mode: what a task may run without waiting before it is named (asyncio's slow_callback_duration).
+    std::chrono::nanoseconds slow_step = std::chrono::milliseconds(100);
 };
 
 /// The handle of work submitted from outside a runtime. result() blocks a plain thread, and waits in a task. Any
@@ -160,6 +163,9 @@ public:
     }
 
     unsigned workers() const noexcept;
+    /// How many tasks have ended with a value though they were cancelled and nobody took that back (uncancel): a
+    /// `catch (...)` may have swallowed it. Any thread.
+    std::size_t swallowed_cancels() const noexcept;
     /// All its tasks that are not done, from any thread. A snapshot; costs a walk over all of them.
     std::vector<AnyTask> all_tasks() const;
     rt::Scheduler& scheduler() const noexcept { return *scheduler_; }

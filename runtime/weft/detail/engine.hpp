@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <exception>
 #include <memory>
+#include <source_location>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,7 @@ struct EngineOptions {
     unsigned workers = 1;
     bool strict = false;
     bool debug = false;
+    Duration slow_step = std::chrono::milliseconds(100);  // debug mode
     std::size_t stack_bytes = 256 * 1024;
     bool simulated = false;
     std::uint64_t seed = 0;
@@ -48,6 +50,7 @@ bool run_main(rt::Scheduler& scheduler, TaskCore& task);
 /// Ends and joins the workers' threads.
 void stop_scheduler(rt::Scheduler& scheduler) noexcept;
 unsigned worker_count(const rt::Scheduler& scheduler) noexcept;
+std::size_t swallowed_cancels(const rt::Scheduler& scheduler) noexcept;
 const EngineOptions& options_of(const rt::Scheduler& scheduler) noexcept;
 
 /// What a simulation has done so far.
@@ -65,8 +68,10 @@ std::vector<TaskCore*> all_tasks(const rt::Scheduler& scheduler, Callbacks callb
 
 /// "Task-7", or the name it was given.
 std::string name_of(TaskCore& task);
-/// To the current runtime's error sink, or one line on stderr. `context` is a sentence.
-void report_error(const std::string& context, std::exception_ptr error, TaskCore* task) noexcept;
+/// To the current runtime's error sink, or one line on stderr. `context` is a sentence; `where` is where the task, or
+/// what else it is about, was made.
+void report_error(const std::string& context, std::exception_ptr error, TaskCore* task,
+                  const std::source_location& where) noexcept;
 /// Ends a task that was made and not launched; its callable is destroyed unrun. Drops the runtime's reference.
 void close_unlaunched(TaskCore& task) noexcept;
 

@@ -80,10 +80,21 @@ struct Core {
     explicit Core(CoreKind k) noexcept : kind(k) {}
 };
 
+/// A future below its type.
+struct UntypedFuture : Core {
+    std::source_location where;
+
+    explicit UntypedFuture(std::source_location made_at) noexcept
+        : Core(CoreKind::future), where(made_at) {}
+};
+
 /// What few tasks have: made on demand under the core's lock.
 struct TaskExtra {
     std::string name;
     std::string cancel_message;
+    // Debug mode.
+    int cancels_met = 0;  // delivered and not taken back
+    bool was_named_for_cancels = false;
 };
 
 /// While a task runs children inline that it awaits together, a cancel must reach all of them and not only the one on
@@ -138,11 +149,11 @@ struct TaskCore : Core {
     CancelHook* cancel_hook = nullptr;            // guarded by lock
     std::atomic<const char*> waits_for{nullptr};  // for dumps: what it is parked on
     const void* waits_on = nullptr;
-    ScopeNode* scopes = nullptr;     // the innermost
-    std::uint32_t stack_bytes = 0;   // 0: the usual ones
-    std::uint32_t number = 0;        // of its default name; 0 until somebody asks
-    std::int32_t cancelling = 0;     // guarded by lock
-    std::uint16_t shield_depth = 0;  // ShieldScopes open in this task
+    ScopeNode* scopes = nullptr;              // the innermost
+    std::uint32_t stack_bytes = 0;            // 0: the usual ones
+    std::uint32_t number = 0;                 // of its default name; 0 until somebody asks
+    std::atomic<std::int32_t> cancelling{0};  // written under lock
+    std::uint16_t shield_depth = 0;           // ShieldScopes open in this task
     std::uint8_t size_class = 0;
 
     TaskCore() noexcept : Core(CoreKind::task) {}
