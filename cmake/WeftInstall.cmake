@@ -8,11 +8,16 @@ if(TARGET weft_main)
     list(APPEND targets weft_main)
 endif()
 
+if(TARGET weft_mutex_check)
+    list(APPEND targets weft_mutex_check)
+endif()
+
 install(
     TARGETS ${targets}
     EXPORT weft-targets
     ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}
     LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}
+    OBJECTS DESTINATION ${CMAKE_INSTALL_LIBDIR}/weft
     RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR}
     FILE_SET runtime_headers DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
     FILE_SET api_headers DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}

@@ -3,12 +3,19 @@
 #include <weft/detail/engine.hpp>
 
 #include <cstdio>
+#include <cstdlib>
 #include <mutex>
 #include <new>
 #include <utility>
 
+#include <execinfo.h>
+#include <unistd.h>
+
 #include "check.hpp"
 #include "scheduler.hpp"
+
+// In mutex_check.cpp, if the program has it.
+extern "C" [[gnu::weak]] int weft_held_mutexes() noexcept;
 
 namespace weft::rt {
 
@@ -16,6 +23,7 @@ namespace {
 
 // One may come while a task cleans up after another; a third says that it does not mean to end.
 constexpr int kManyCancels = 3;
+constexpr int kMostFrames = 64;
 
 }  // namespace
 
@@ -53,6 +61,25 @@ void note_met_cancel(TaskCore& task) noexcept {
     complain(("weft: " + described(task) + " has been cancelled " + std::to_string(kManyCancels) +
               " times and has not ended")
                  .c_str());
+}
+
+// --- mutexes ------------------------------------------------------------------------------------------------------
+
+int held_mutexes() noexcept { return weft_held_mutexes != nullptr ? weft_held_mutexes() : 0; }
+
+void Worker::check_no_mutex_held(TaskCore& task, const char* waits_for) noexcept {
+    if (!scheduler.debug()) return;
+    // A simulation's workers are all on the thread of the first one.
+    const Worker& first = scheduler.simulation() != nullptr ? *scheduler.workers()[0] : *this;
+    if (held_mutexes() <= first.mutexes_held_before_) return;
+    complain(("weft: fatal: " + described(task) + " waits (" + waits_for +
+              ") while its thread holds a std::mutex: whoever locks that mutex on this thread then "
+              "waits "
+              "for ever")
+                 .c_str());
+    void* frames[kMostFrames];
+    backtrace_symbols_fd(frames, backtrace(frames, kMostFrames), STDERR_FILENO);
+    std::abort();
 }
 
 // --- steps --------------------------------------------------------------------------------------------------------

@@ -19,6 +19,9 @@ void report_swallowed_cancel(TaskCore& task) noexcept;
 /// Names a task that goes on after one cancel and another.
 void note_met_cancel(TaskCore& task) noexcept;
 
+/// How many mutexes this thread holds; 0 in a program without weft::mutex_check.
+int held_mutexes() noexcept;
+
 /// The task has come to its end, on this thread, if it has run at all.
 void end_last_step(TaskCore& task) noexcept;
 

@@ -112,7 +112,9 @@ TaskCore* Worker::next_local() noexcept {
 }
 
 TaskCore* Worker::next_local_unusual() noexcept {
-    between_steps();
+    // order [waits_for]: relaxed - this thread's own.
+    between_steps(current != nullptr ? current->waits_for.load(std::memory_order_relaxed)
+                                     : nullptr);
     if (strict_) {
         if (front_ == nullptr && batch_ == 0) {
             look_around();
@@ -127,8 +129,11 @@ TaskCore* Worker::next_local_unusual() noexcept {
     return task;
 }
 
-void Worker::between_steps() noexcept {
-    if (current != nullptr) end_step(*current);
+void Worker::between_steps(const char* waits_for) noexcept {
+    if (current != nullptr) {
+        end_step(*current);
+        check_no_mutex_held(*current, waits_for != nullptr ? waits_for : "yield");
+    }
     if (Simulation* simulation = scheduler.simulation()) simulation->turn(*this);
 }
 

@@ -4,6 +4,7 @@
 
 #include "check.hpp"
 #include "completion.hpp"
+#include "debug_mode.hpp"
 #include "overflow.hpp"
 #include "scheduler.hpp"
 #include "stack.hpp"
@@ -50,6 +51,7 @@ void Worker::run_on_this_thread() {
     SignalStack signal_stack;  // an overflow must be reported from another stack
     unsigned long slack = sys::set_timer_slack_ns(1);
     exceptions = exception_state_of_this_thread();
+    mutexes_held_before_ = held_mutexes();
     adopt_thread_stack(native_);
     stack = &native_;
     set_current_worker(this);
@@ -180,7 +182,7 @@ Worker& Worker::start_on_custom_stack(Worker& worker, TaskCore& task) noexcept {
 bool Worker::try_run_inline(TaskCore& task) noexcept {
     // Another worker may have taken it by now.
     if (unusual_) [[unlikely]] {
-        between_steps();
+        between_steps(kAwaits);
         begin_step(&task);
     }
     // order [task.1]: relaxed - decides only if the claim succeeds, and then this worker put it into the queue.

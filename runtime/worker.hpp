@@ -83,6 +83,8 @@ public:
     void end_step(TaskCore& task) noexcept;
     /// `task` runs next; null: what was below the one that has ended, or nothing.
     void begin_step(TaskCore* task) noexcept;
+    /// Aborts if this thread holds a mutex that the task that is about to wait has locked.
+    void check_no_mutex_held(TaskCore& task, const char* waits_for) noexcept;
 
     Scheduler& scheduler;
     const unsigned id;
@@ -112,7 +114,7 @@ private:
     // next.cpp
     TaskCore* next() noexcept;
     TaskCore* next_local_unusual() noexcept;
-    void between_steps() noexcept;
+    void between_steps(const char* waits_for) noexcept;
     TaskCore* pop_own() noexcept;
     void look_around() noexcept;
     TaskCore* look_everywhere() noexcept;
@@ -139,8 +141,9 @@ private:
     TaskCore* handoff_ = nullptr;  // what the loop that is switched to shall run first
     TaskCore* front_ =
         nullptr;  // tasks that started one eagerly: they go on before the queue; linked by next
-    std::size_t batch_ = 0;   // strict mode: entries left of this turn
-    TimePoint step_began_{};  // debug mode
+    std::size_t batch_ = 0;        // strict mode: entries left of this turn
+    TimePoint step_began_{};       // debug mode
+    int mutexes_held_before_ = 0;  // by this thread, when it became a worker
     unsigned ticks_ = 0;
     bool searching_ = false;
     bool slept_ = false;  // since it last had work

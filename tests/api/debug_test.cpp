@@ -254,7 +254,7 @@ protected:
     template <class F>
     void expect_swallowed(std::size_t expected, F&& body) {
         std::string said = stderr_of([&] {
-            run([&] {
+            run({.debug = false}, [&] {
                 body();
                 EXPECT_EQ(current_runtime().swallowed_cancels(), expected);
             });
