@@ -22,7 +22,12 @@ struct GatherWatch : Watch, CancelHook {
     }
     // Cancelled, it waits for all: what they refer to may be in the caller's frame.
     bool over() const noexcept override {
-        return pending == 0 || (stop_at_failure && failed != nullptr && !cancel_requested.load());
+        return all_have_ended() ||
+               (stop_at_failure && failed != nullptr && !cancel_requested.load());
+    }
+
+    bool may_launch() const noexcept override {
+        return !cancel_requested.load() && (!stop_at_failure || failed == nullptr);
     }
 
     static void cancel_children(CancelHook& self, const std::string& message) noexcept {

@@ -11,7 +11,10 @@ public:
     Attempts& operator=(const Attempts&) = delete;
     ~Attempts() {
         ShieldScope shield;
-        for (Core* attempt : all_) cancel_core(*attempt, {});
+        for (Core* attempt : all_) {
+            cancel_core(*attempt, {});
+            attempt->error_read.store(true);  // asyncio: failures of a race are no news
+        }
         for (Core* attempt : all_)
             while (!attempt->word.done())
                 join_core(*attempt, lowlevel::kNever, lowlevel::Interrupt::never,

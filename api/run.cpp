@@ -291,10 +291,16 @@ void Runner::run_task(detail::TaskCore& core) {
 
 void Runner::run_main(detail::TaskCore& core) {
     prepare(core);
-    bool interrupted = detail::run_main(*runtime_->scheduler_, core);
-    if (interrupted && core.outcome == detail::Outcome::cancelled &&
-        detail::uncancel_task(core) == 0)
-        detail::throw_keyboard_interrupt();
+    switch (detail::run_main(*runtime_->scheduler_, core)) {
+        case detail::Sigint::none:
+            return;
+        case detail::Sigint::delivered:
+            if (core.outcome == detail::Outcome::cancelled && detail::uncancel_task(core) == 0)
+                detail::throw_keyboard_interrupt();
+            return;
+        case detail::Sigint::too_late:
+            if (core.outcome == detail::Outcome::value) detail::throw_keyboard_interrupt();
+    }
 }
 
 void Runner::close() {

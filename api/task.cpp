@@ -132,15 +132,20 @@ void drop_unlaunched(TaskCore& callback) noexcept {
     free_task(callback);
 }
 
+bool try_launch_callback(CallbackNode& node, Core& core) noexcept {
+    *node.slot = CoreRef::share(core);
+    TaskCore& callback = *node.callback;
+    // No handle, and before it can run: so the runtime's reference is the last, and nobody meets its error here.
+    drop_ref(callback);
+    if (try_launch(*node.home, callback)) return true;
+    callback.word.add_ref();
+    return false;
+}
+
 void launch_callback(JoinNode& self, Core& core) noexcept {
     auto& node = static_cast<CallbackNode&>(self);
-    if (core.word.done()) {
-        *node.slot = CoreRef::share(core);
-        launch_in(*node.home, *node.callback);
-        drop_ref(*node.callback);
-    } else {
-        drop_unlaunched(*node.callback);
-    }
+    // Its runtime may have ended before the future was set.
+    if (!core.word.done() || !try_launch_callback(node, core)) drop_unlaunched(*node.callback);
     delete &node;
 }
 
@@ -166,8 +171,11 @@ CallbackId add_callback(Core& core, TaskCore& callback, CoreRef* slot) {
     node->slot = slot;
     node->home = home;
     CallbackId id{node->id = next_callback_id()};
-    if (!add_joiner(core, *node)) launch_callback(*node, core);
-    return id;
+    if (add_joiner(core, *node)) return id;
+    std::unique_ptr<CallbackNode> owned(node);
+    if (try_launch_callback(*node, core)) return id;
+    drop_unlaunched(callback);
+    throw UsageError("add_done_callback: the runtime to call it in has ended");
 }
 
 std::size_t remove_callback(Core& core, CallbackId id) noexcept {

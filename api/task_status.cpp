@@ -22,7 +22,7 @@ bool StartGate::open() noexcept {
     return !too_late;
 }
 
-void StartGate::fail() noexcept {
+bool StartGate::fail() noexcept {
     error_ = std::current_exception();
     try {
         throw;
@@ -30,6 +30,7 @@ void StartGate::fail() noexcept {
         child_cancelled_ = true;
     } catch (...) {
     }
+    return child_cancelled_;
 }
 
 void StartGate::on_child_end(JoinNode& self, Core&) noexcept {
@@ -50,6 +51,7 @@ void StartGate::wait(TaskCore& child) {
         return true;
     };
     std::string message;
+    PassingOn passing_on(*current_task());
     for (;;) {
         Woken woken = lowlevel::park({"TaskGroup.start", &child}, commit);
         lock_.lock();

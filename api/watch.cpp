@@ -29,25 +29,29 @@ void Watch::begin(Core* const* cores, std::size_t n, std::size_t at_most) {
         else
             on_done(node, *cores[i]);
     }
-    std::lock_guard guard(lock);
-    for (std::size_t i = std::min(at_most, n); i > 0; --i) launch_next();
+    for (std::size_t i = std::min(at_most, n); i > 0; --i) {
+        lock.lock();
+        TaskCore* next = next_to_launch();
+        lock.unlock();
+        if (next != nullptr) try_launch(*home_, *next);
+    }
 }
 
 void Watch::end() noexcept {
-    for (std::size_t i = 0; i < size_; ++i) remove_joiner(*cores_[i], nodes()[i]);
     std::size_t unlaunched = size_;
     {
         std::lock_guard guard(lock);
         std::swap(unlaunched, launched_);
     }
+    for (std::size_t i = 0; i < size_; ++i) remove_joiner(*cores_[i], nodes()[i]);
     for (; unlaunched < size_; ++unlaunched)
         close_unlaunched(static_cast<TaskCore&>(*cores_[unlaunched]));
 }
 
-// With the lock. What is launched here runs no code before this has returned.
-void Watch::launch_next() noexcept {
-    if (launched_ == size_) return;
-    launch_prepared(*home_, static_cast<TaskCore&>(*cores_[launched_++]));
+// With the lock; to be launched without it, for where that fails the task is ended here and now.
+TaskCore* Watch::next_to_launch() noexcept {
+    if (launched_ == size_ || !may_launch()) return nullptr;
+    return static_cast<TaskCore*>(cores_[launched_++]);
 }
 
 void Watch::on_done(JoinNode& self, Core& core) noexcept {
@@ -64,12 +68,18 @@ void Watch::on_done(JoinNode& self, Core& core) noexcept {
 }
 
 void Watch::settle(Core& core, std::size_t index) noexcept {
-    std::lock_guard guard(lock);
-    --pending;
-    hear(core, index);
-    launch_next();
-    // With the lock: the waiter takes it before it leaves, so the Watch outlives this call.
-    if (over() && waiter_.core != nullptr) lowlevel::unpark(waiter_);
+    TaskCore* next = nullptr;
+    rt::Scheduler* home = home_;
+    {
+        std::lock_guard guard(lock);
+        --pending;
+        hear(core, index);
+        next = next_to_launch();
+        // With the lock: the waiter takes it before it leaves, so the Watch outlives it.
+        if (over() && waiter_.core != nullptr) lowlevel::unpark(waiter_);
+    }
+    // The runtime has stopped if this fails, and the one who waits for them is gone with it.
+    if (next != nullptr) try_launch(*home, *next);
 }
 
 lowlevel::Woken Watch::wait(lowlevel::WaitReason reason, TimePoint deadline) noexcept {

@@ -128,7 +128,11 @@ bool pass_on(TaskCore& task, const std::string& message) noexcept {
     if (inner == nullptr || !inner->word.try_add_ref()) return false;
     bool passed =
         task.inner.load(std::memory_order_relaxed) == inner && cancel_one(*inner, message);
-    drop_ref(*inner);
+    // It may have ended, and this reference be the last: what it gave is not destroyed here, under the caller's locks.
+    if (rt::Worker* worker = rt::current_worker())
+        worker->drop_later(*inner);
+    else
+        drop_ref(*inner);
     return passed;
 }
 
@@ -181,11 +185,12 @@ void leave_scope(TaskCore& task, ScopeNode& node) noexcept {
     if (node.sticky->met && task.cancelling <= node.sticky->requests) task.word.take_cancel();
 }
 
-PassingOn::PassingOn(TaskCore& task) noexcept
+PassingOn::PassingOn(TaskCore& task, Already already) noexcept
     : task_(task), sticky_(task.scopes != nullptr ? task.scopes->sticky : nullptr) {
     if (sticky_ == nullptr) return;
     std::lock_guard guard(task_.lock);
     ++sticky_->passing_on;
+    if (already == Already::yes && task_.cancelling <= sticky_->requests) task_.word.take_cancel();
 }
 
 PassingOn::~PassingOn() {

@@ -17,7 +17,7 @@ SchedulerPtr make_scheduler(const EngineOptions& options, FirstWorker first) {
 }
 
 void run_until_done(rt::Scheduler& scheduler, TaskCore& task) { scheduler.run_until_done(task); }
-bool run_main(rt::Scheduler& scheduler, TaskCore& task) { return scheduler.run_main(task); }
+Sigint run_main(rt::Scheduler& scheduler, TaskCore& task) { return scheduler.run_main(task); }
 void stop_scheduler(rt::Scheduler& scheduler) noexcept { scheduler.stop(); }
 
 unsigned worker_count(const rt::Scheduler& scheduler) noexcept {

@@ -39,11 +39,11 @@ bool try_run_inline(TaskCore& task) noexcept { return rt::current_worker()->try_
 namespace {
 
 // Not inlined: their frames would be paid by every await.
-[[gnu::noinline]] void await_parked(TaskCore& self, Core& core) {
+[[gnu::noinline]] void await_parked(TaskCore& self, Core& core, PassingOn::Already already) {
     if (&core == &self)
         throw UsageError("await: task '" + detail::name_of(self) + "' cannot await itself");
     std::string message;
-    PassingOn passing_on(self);
+    PassingOn passing_on(self, already);
     while (!core.word.done()) {
         if (join_core(core, lowlevel::kNever, lowlevel::Interrupt::by_cancel,
                       {rt::kAwaits, &core}) != lowlevel::Woken::by_cancel)
@@ -57,12 +57,15 @@ namespace {
 }
 
 /// asyncio: a cancel that is due when a task begins to await goes to what it awaits.
-[[gnu::noinline]] void pass_pending_cancel(TaskCore& self, Core& core) {
-    if (self.shield_depth != 0 || rt::current_worker()->exceptions->uncaught != 0) return;
+[[gnu::noinline]] PassingOn::Already pass_pending_cancel(TaskCore& self, Core& core) {
+    using Already = PassingOn::Already;
+    if (self.shield_depth != 0 || rt::current_worker()->exceptions->uncaught != 0)
+        return Already::no;
     std::string message;
-    if (!rt::meet_cancel_of(self, &message)) return;
+    if (!rt::meet_cancel_of(self, &message)) return Already::no;
     // It has just ended by itself: the cancel is the waiter's alone.
     if (!cancel_core(core, message)) throw CancelledError(message);
+    return Already::yes;
 }
 
 }  // namespace
@@ -73,10 +76,11 @@ void await_core(Core& core) {
         return lowlevel::require_task("await");
     if (core.word.done()) return;
     TaskCore& self = *worker->current;
+    auto already = PassingOn::Already::no;
     if (self.word.cancel_pending()) [[unlikely]]
-        pass_pending_cancel(self, core);
+        already = pass_pending_cancel(self, core);
     if (core.kind == CoreKind::task && worker->try_run_inline(static_cast<TaskCore&>(core))) return;
-    await_parked(self, core);
+    await_parked(self, core, already);
 }
 
 }  // namespace weft::detail

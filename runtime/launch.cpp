@@ -100,16 +100,28 @@ void launch(TaskCore& task) noexcept {
 
 void launch_in(rt::Scheduler& scheduler, TaskCore& task) noexcept {
     if (task.context == nullptr) task.context = context_snapshot(current_context());
-    launch_prepared(scheduler, task);
-}
-
-void launch_prepared(rt::Scheduler& scheduler, TaskCore& task) noexcept {
     set_home(task, scheduler);
     rt::Worker* worker = rt::current_worker();
     if (worker != nullptr && &worker->scheduler == &scheduler)
         worker->push_new(task);
     else
         scheduler.inject(task);
+}
+
+bool try_launch(rt::Scheduler& scheduler, TaskCore& task) noexcept {
+    rt::Worker* worker = rt::current_worker();
+    if (worker != nullptr && &worker->scheduler == &scheduler) {
+        set_home(task, scheduler);
+        worker->push_new(task);
+        return true;
+    }
+    if (!rt::begin_visit_if_alive(scheduler)) return false;
+    set_home(task, scheduler);
+    bool launched = scheduler.try_inject(task);
+    // order [home]: relaxed - it was not launched, so nobody else knows it.
+    if (!launched) task.scheduler.store(nullptr, std::memory_order_relaxed);
+    scheduler.end_visit();
+    return launched;
 }
 
 void launch_eagerly(TaskCore& task) noexcept {

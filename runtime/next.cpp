@@ -80,7 +80,7 @@ void Worker::prefetch_next() noexcept {
 
 // An entry's reference may be the last one, and then a value of the user's is destroyed, whose destructor may do
 // anything: make tasks runnable, wait. So not here, in the middle of a look into a queue.
-void Worker::drop_dead(TaskCore& dead) noexcept {
+void Worker::drop_later(TaskCore& dead) noexcept {
     if (!dead.word.drop_ref()) return;
     dead.next = graveyard_;
     graveyard_ = &dead;
@@ -101,7 +101,7 @@ TaskCore* Worker::pop_own() noexcept {
         return task;
     }
     prefetch_next();
-    return deque_.pop_oldest([this](TaskCore* dead) { drop_dead(*dead); });
+    return deque_.pop_oldest([this](TaskCore* dead) { drop_later(*dead); });
 }
 
 TaskCore* Worker::next_local() noexcept {
@@ -164,7 +164,7 @@ void Worker::look_around() noexcept {
 // --- the others ---------------------------------------------------------------------------------------------------
 
 TaskCore* Worker::steal_from(Worker& victim) noexcept {
-    auto drop = [this](TaskCore* dead) { drop_dead(*dead); };
+    auto drop = [this](TaskCore* dead) { drop_later(*dead); };
     TaskCore* first = victim.deque_.steal(drop);
     if (first == nullptr) return nullptr;
     for (std::size_t more = std::min(victim.deque_.size() / 2, kMostStolen); more > 0; --more) {

@@ -33,24 +33,23 @@ LivingRuntimes& living_runtimes() noexcept {
 
 }  // namespace
 
+bool begin_visit_if_alive(const Scheduler& scheduler) noexcept {
+    LivingRuntimes& living = living_runtimes();
+    std::lock_guard guard(living.mutex);
+    if (std::find(living.list.begin(), living.list.end(), &scheduler) == living.list.end())
+        return false;
+    scheduler.begin_visit();
+    return true;
+}
+
 bool report_to_sink(const Scheduler& scheduler, const std::string& context,
                     const std::exception_ptr& error, TaskCore* task) noexcept {
-    LivingRuntimes& living = living_runtimes();
-    detail::ErrorSink sink = nullptr;
-    void* argument = nullptr;
-    {
-        std::lock_guard guard(living.mutex);
-        if (std::find(living.list.begin(), living.list.end(), &scheduler) == living.list.end())
-            return false;
-        sink = scheduler.options().error_sink;
-        argument = scheduler.options().error_sink_argument;
-        if (sink == nullptr) return false;
-        scheduler.begin_visit();
-    }
+    if (!begin_visit_if_alive(scheduler)) return false;
     // Without the lock: it is the user's code.
-    sink(argument, context, error, task);
+    detail::ErrorSink sink = scheduler.options().error_sink;
+    if (sink != nullptr) sink(scheduler.options().error_sink_argument, context, error, task);
     scheduler.end_visit();
-    return true;
+    return sink != nullptr;
 }
 
 Scheduler::Scheduler(const SchedulerOptions& options)
@@ -113,18 +112,30 @@ void Scheduler::run_until_done(TaskCore& task) {
     std::lock_guard guard(task.lock);
 }
 
-bool Scheduler::run_main(TaskCore& task) {
-    was_interrupted_ = false;
-    main_ = &task;
-    bool installed = install_interrupt_handler(*this);
-    // Not before: with several workers it may begin at once.
-    detail::launch_in(*this, task);
-    run_until_done(task);
-    if (installed) remove_interrupt_handler();
-    std::lock_guard guard(main_lock_);
-    main_ = nullptr;
-    interrupt_pending_.store(false);
-    return was_interrupted_;
+Sigint Scheduler::run_main(TaskCore& task) {
+    struct Installed {
+        Scheduler& scheduler;
+        bool handler;
+        explicit Installed(Scheduler& s, TaskCore& main) : scheduler(s) {
+            s.sigint_ = Sigint::none;
+            s.main_ = &main;
+            handler = install_interrupt_handler(s);
+        }
+        ~Installed() {
+            if (handler) remove_interrupt_handler();
+            std::lock_guard guard(scheduler.main_lock_);
+            scheduler.main_ = nullptr;
+            // It came when main waited no more: as in asyncio, one that returns then ends cancelled all the same.
+            if (scheduler.interrupt_pending_.exchange(false)) scheduler.sigint_ = Sigint::too_late;
+        }
+    };
+    {
+        Installed installed(*this, task);
+        // Not before: with several workers it may begin at once.
+        detail::launch_in(*this, task);
+        run_until_done(task);
+    }
+    return sigint_;
 }
 
 void Scheduler::interrupt() noexcept {
@@ -135,8 +146,7 @@ void Scheduler::interrupt() noexcept {
 void Scheduler::cancel_main() noexcept {
     std::lock_guard guard(main_lock_);
     if (!interrupt_pending_.exchange(false) || main_ == nullptr) return;
-    was_interrupted_ = true;
-    detail::cancel_task(*main_, {});
+    sigint_ = detail::cancel_task(*main_, {}) ? Sigint::delivered : Sigint::too_late;
 }
 
 void Scheduler::join_workers() noexcept {
@@ -174,10 +184,13 @@ Arena& Scheduler::arena() {
 
 void Scheduler::inject(TaskCore& task) noexcept {
     Visit visit(*this);
-    if (inject_.push(task))
-        wake_one();
-    else
-        release_unrun(task);
+    if (!try_inject(task)) release_unrun(task);
+}
+
+bool Scheduler::try_inject(TaskCore& task) noexcept {
+    if (!inject_.push(task)) return false;
+    wake_one();
+    return true;
 }
 
 void Scheduler::wake_one() noexcept {

@@ -24,6 +24,7 @@
 namespace weft::rt {
 
 using SchedulerOptions = detail::EngineOptions;
+using detail::Sigint;
 
 class Arena;
 class Threads;
@@ -39,8 +40,8 @@ public:
     void start(unsigned first);
     /// Runs worker 0 on this thread until the task is done.
     void run_until_done(TaskCore& task);
-    /// Launches a main task, which the first SIGINT cancels, and runs worker 0 until it is done. True: one came.
-    bool run_main(TaskCore& task);
+    /// Launches a main task, which the first SIGINT cancels, and runs worker 0 until it is done. Whether one came.
+    Sigint run_main(TaskCore& task);
     /// From a signal handler: run_main's task is to be cancelled.
     void interrupt() noexcept;
     bool interrupt_pending() const noexcept { return interrupt_pending_.load(); }
@@ -50,6 +51,8 @@ public:
 
     /// Any thread: a task that no worker of this runtime made runnable.
     void inject(TaskCore& task) noexcept;
+    /// The same; false: it has been stopped, and the task is the caller's still.
+    bool try_inject(TaskCore& task) noexcept;
 
     /// A thread from outside that is about to let a task of this runtime go on, and has more to do here after that.
     /// The task may end, and with it the runtime, at once: so the destructor waits for those visitors. To be made
@@ -117,7 +120,7 @@ private:
     std::vector<std::thread> worker_threads_;  // of the workers from first_thread_ on
     unsigned first_thread_ = 0;
     std::atomic<bool> interrupt_pending_{false};
-    bool was_interrupted_ = false;  // guarded by main_lock_
+    Sigint sigint_ = Sigint::none;  // guarded by main_lock_
     TaskCore* main_ = nullptr;      // guarded by main_lock_
     detail::SpinLock main_lock_;
     std::mutex offload_mutex_;
@@ -128,6 +131,9 @@ private:
     std::atomic<std::int64_t> poll_until_{INT64_MIN};
     std::atomic<bool> watched_{false};
 };
+
+/// begin_visit() of a runtime that may have gone; false: it has.
+bool begin_visit_if_alive(const Scheduler& scheduler) noexcept;
 
 /// Tells the runtime's error sink, if the runtime still lives and has one.
 bool report_to_sink(const Scheduler& scheduler, const std::string& context,

@@ -193,7 +193,7 @@ bool Worker::try_run_inline(TaskCore& task) noexcept {
         return task.word.done();
     using Claimed = decltype(deque_)::Claimed;
     if (!deque_.claim_newest(&task)) {
-        Claimed claimed = deque_.claim(&task, [this](TaskCore* dead) { drop_dead(*dead); });
+        Claimed claimed = deque_.claim(&task, [this](TaskCore* dead) { drop_later(*dead); });
         if (claimed == Claimed::no) return task.word.done();
         if (claimed == Claimed::left_dead_entry) task.word.add_ref();
     }

@@ -67,6 +67,9 @@ public:
     /// Runs a new task, on another stack, until it first waits or ends; then the current task goes on.
     void run_eagerly(TaskCore& task) noexcept;
 
+    /// Drops a reference; if it is the last, the task is destroyed where anything may happen.
+    void drop_later(TaskCore& task) noexcept;
+
     /// Makes sure of invariant [spare]; false: no memory.
     bool reserve_spare() noexcept;
     void give_spares_back(std::size_t keep) noexcept;
@@ -124,7 +127,6 @@ private:
     TaskCore* found_by_search(TaskCore* task) noexcept;
     void sleep() noexcept;
     void sleep_on_parker() noexcept;
-    void drop_dead(TaskCore& dead) noexcept;
     static void empty_graveyard() noexcept;
     void enqueue(TaskCore& task) noexcept;
 

@@ -38,6 +38,14 @@ protected:
     /// With the lock: whether there is no need to wait.
     virtual bool over() const noexcept = 0;
 
+    /// With the lock: whether to launch one more of those that are not.
+    virtual bool may_launch() const noexcept { return true; }
+
+    /// With the lock: all that were launched, if no more are to be.
+    bool all_have_ended() const noexcept {
+        return pending == (may_launch() ? 0 : size_ - launched_);
+    }
+
     bool strict() const noexcept { return strict_; }
     std::size_t size() const noexcept { return size_; }
     Core& core(std::size_t i) const noexcept { return *cores_[i]; }
@@ -54,7 +62,7 @@ private:
     };
     static void on_done(JoinNode& self, Core& core) noexcept;
     void settle(Core& core, std::size_t index) noexcept;
-    void launch_next() noexcept;
+    TaskCore* next_to_launch() noexcept;
     Node* nodes() noexcept { return many_ != nullptr ? many_.get() : few_; }
 
     Waiter waiter_;  // guarded by lock

@@ -31,8 +31,8 @@ public:
 
     /// By the child. False: start() was cancelled before, and waits for the child's end.
     bool open() noexcept;
-    /// By the child, in a catch (...) block, before open(): what start() shall throw.
-    void fail() noexcept;
+    /// By the child, in a catch (...) block, before open(): what start() shall throw. True: it is a CancelledError.
+    bool fail() noexcept;
     /// By start(): returns when the gate is open. When the child ends before, throws what start() throws.
     void wait(TaskCore& child);
 
@@ -120,7 +120,8 @@ void detail::StartedChild<T, F>::operator()() && {
         std::move(f)(status);
     } catch (...) {
         if (status.is_open_) throw;
-        gate->fail();
+        // One that was cancelled ends cancelled; another error is start()'s, and not the group's.
+        if (gate->fail()) throw;
     }
 }
 

@@ -136,8 +136,9 @@ void free_task(TaskCore& task) noexcept;
 /// has one. Never throws.
 void launch(TaskCore& task) noexcept;
 void launch_in(rt::Scheduler& scheduler, TaskCore& task) noexcept;
-/// The same for one whose context is as it shall be; from any thread.
-void launch_prepared(rt::Scheduler& scheduler, TaskCore& task) noexcept;
+/// The same for one whose context is as it shall be; from any thread. False: that runtime has ended, or is no more; the
+/// task is the caller's still.
+bool try_launch(rt::Scheduler& scheduler, TaskCore& task) noexcept;
 /// Runs a new task at once, on the caller's stack, until it first waits (eager start).
 void launch_eagerly(TaskCore& task) noexcept;
 
@@ -195,7 +196,9 @@ void leave_scope(TaskCore& task, ScopeNode& node) noexcept;
 /// cancel does not end the wait again.
 class PassingOn {
 public:
-    explicit PassingOn(TaskCore& task) noexcept;
+    enum class Already : bool { no, yes };
+    /// Already: the cancel that is due has been passed on.
+    explicit PassingOn(TaskCore& task, Already already = Already::no) noexcept;
     ~PassingOn();
     PassingOn(const PassingOn&) = delete;
     PassingOn& operator=(const PassingOn&) = delete;

@@ -233,6 +233,26 @@ TEST_P(DoneCallbackTest, ItCanBeTakenBackUntilItIsScheduled) {
     });
 }
 
+TEST_P(DoneCallbackTest, OneWhoseRuntimeHasEndedIsDropped) {
+    auto alive = std::make_shared<int>(0);
+    Future<int> future;
+    run([&] {
+        future.add_done_callback([alive](const Future<int>&) { ADD_FAILURE() << "called"; });
+    });
+    EXPECT_GT(alive.use_count(), 1);
+    future.set_result(1);
+    EXPECT_EQ(alive.use_count(), 1);
+    future = {};
+
+    Task<int> task;
+    run([&] {
+        task = create_task([] { return 1; });
+        await(task);
+    });
+    EXPECT_THROW(task.add_done_callback([alive](const Task<int>&) {}), UsageError);
+    EXPECT_EQ(alive.use_count(), 1);
+}
+
 }  // namespace
 
 }  // namespace weft::test

@@ -209,6 +209,25 @@ TEST_P(InterruptTest, ATaskGroupThrowsItBare) {
     });
 }
 
+TEST_P(InterruptTest, OneThatCameAsMainComputedIsNotLost) {
+    EXPECT_THROW(weft::run(
+                     [] {
+                         std::raise(SIGINT);
+                         return 42;
+                     },
+                     options()),
+                 KeyboardInterrupt);
+    EXPECT_EQ(what_of([&] {
+                  weft::run(
+                      [] {
+                          std::raise(SIGINT);
+                          throw std::runtime_error("main's own");
+                      },
+                      options());
+              }),
+              "main's own");
+}
+
 }  // namespace
 
 }  // namespace weft::test

@@ -174,6 +174,57 @@ TEST_P(StickyTest, AGroupIsWaitedForWithoutSpinning) {
     });
 }
 
+TEST_P(StickyTest, AStartIsWaitedForWithoutSpinning) {
+    run([] {
+        auto task = create_task([&] {
+            task_group([&](TaskGroup& tg) {
+                StickyScope sticky;
+                std::atomic<bool> ended = false;
+                EXPECT_TRUE(is_cancelled_at([&] {
+                    tg.start([&](TaskStatus<>&) {
+                        try {
+                            weft::sleep(1h);
+                        } catch (const CancelledError&) {
+                            weft::sleep(5s);
+                            ended = true;
+                            throw;
+                        }
+                    });
+                }));
+                EXPECT_TRUE(ended);
+            });
+        });
+        weft::sleep(1s);
+        TimePoint begin = now();
+        task.cancel();
+        await(task);
+        EXPECT_GE(now() - begin, 5s);
+        EXPECT_EQ(current_runtime().swallowed_cancels(),
+                  1U);  // the task's own, and not the child's
+    });
+}
+
+TEST_P(StickyTest, WhatIsAwaitedIsCancelledOnce) {
+    run([] {
+        auto inner = create_task([] {
+            try {
+                wait_for_ever();
+            } catch (const CancelledError&) {
+                weft::sleep(1s);  // not interrupted
+                throw;
+            }
+        });
+        settle();
+        auto task = create_task([&] {
+            StickyScope sticky;
+            current_task().cancel();
+            EXPECT_TRUE(is_cancelled_at([&] { await(inner); }));
+            EXPECT_EQ(inner.cancelling(), 1);
+        });
+        await(task);
+    });
+}
+
 TEST_P(StickyTest, ATimeoutInsideTakesItsOwnBack) {
     run([] {
         StickyScope sticky;

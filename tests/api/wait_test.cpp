@@ -267,9 +267,8 @@ TEST_P(WaitTest, AFailureOfABoundedGatherStartsNoMore) {
         auto jobs = load.jobs(10);
         jobs[1] = []() -> int { throw std::runtime_error("failed"); };
         EXPECT_EQ(what_of([&] { gather(at_most(2), jobs); }), "failed");
-        EXPECT_LE(load.begun, 3);
         weft::sleep(1min);
-        EXPECT_LE(load.begun, 3);
+        EXPECT_EQ(load.begun, 1);  // the one beside it, which began before
         EXPECT_EQ(load.now, 0);
     });
 }
@@ -323,10 +322,9 @@ TEST_P(WaitTest, ABoundedAsCompletedStartsOneAsOneEnds) {
             EXPECT_TRUE(task.done());
             break;
         }
-        int begun = load.begun;
-        EXPECT_LE(begun, 4);
         weft::sleep(1min);
-        EXPECT_EQ(load.begun, begun);
+        EXPECT_LE(load.begun,
+                  4);  // two at first, and one for each that ended before the loop was left
     });
 }
 

@@ -65,7 +65,10 @@ public:
     Unlaunched(Unlaunched&&) noexcept = default;
     Unlaunched& operator=(Unlaunched&&) = delete;
     ~Unlaunched();
-    void reserve(std::size_t n) { tasks_.reserve(n); }
+    /// So that the next add() cannot fail.
+    void make_room() {
+        if (tasks_.size() == tasks_.capacity()) tasks_.reserve(2 * tasks_.size() + 8);
+    }
     void add(TaskCore& task) { tasks_.push_back(&task); }
     void release() noexcept { tasks_.clear(); }
 
@@ -90,7 +93,7 @@ auto prepare_all(Range&& range, std::source_location where) {
     Prepared<Task<R>> made;
     for (auto&& element : range) {
         made.handles.emplace_back();
-        made.unlaunched.reserve(made.handles.size());
+        made.unlaunched.make_room();
         TaskCore& core = make_task_core<R>(take_element<Range>(element), where);
         made.handles.back() = Task<R>(CoreRef::adopt(core));
         made.unlaunched.add(core);

@@ -44,9 +44,11 @@ enum class FirstWorker : std::uint8_t { own_thread, callers_thread };
 SchedulerPtr make_scheduler(const EngineOptions& options, FirstWorker first);
 /// Runs the first worker on this thread until the task is done.
 void run_until_done(rt::Scheduler& scheduler, TaskCore& task);
+enum class Sigint : std::uint8_t { none, delivered, too_late };
+
 /// Launches the task first. On the process's main thread, where SIGINT has its default action, the first SIGINT cancels
-/// the task and a second one ends the process. True: one came.
-bool run_main(rt::Scheduler& scheduler, TaskCore& task);
+/// the task and a second one ends the process. Whether one came.
+Sigint run_main(rt::Scheduler& scheduler, TaskCore& task);
 /// Ends and joins the workers' threads.
 void stop_scheduler(rt::Scheduler& scheduler) noexcept;
 unsigned worker_count(const rt::Scheduler& scheduler) noexcept;
