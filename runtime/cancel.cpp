@@ -50,8 +50,7 @@ void note_met(TaskCore& task) noexcept {
 /// Count, message and bit change together under the lock: who looks there sees all of a request or nothing.
 CancelRequest request(TaskCore& task, const std::string& message) noexcept {
     std::lock_guard guard(task.lock);
-    // Its end shall take the long way, where one that ends with a value all the same is counted.
-    if (!task.word.announce_joiner()) return CancelRequest::is_done;
+    if (!task.word.note_request()) return CancelRequest::is_done;
     keep_message(task, message);
     CancelRequest result = task.word.request_cancel();
     if (result != CancelRequest::is_done) ++task.cancelling;
@@ -81,7 +80,7 @@ bool cancel_one(TaskCore& task, const std::string& message) noexcept {
 /// Counted only: another one is cancelled in its place.
 void note_passed_request(TaskCore& task, const std::string& message) noexcept {
     std::lock_guard guard(task.lock);
-    task.word.announce_joiner();
+    task.word.note_request();
     keep_message(task, message);
     ++task.cancelling;
     note_met(task);

@@ -327,7 +327,8 @@ TEST_P(SwallowedCancelTest, OneThatEndsTheTaskIsNot) {
             current_task().cancel();
             return 1;
         });
-        auto shielded = create_task(swallow);
+        Event release;
+        auto shielded = create_task([&] { release.wait(); });
         auto shields = create_task([&] { shield(shielded); });
         settle();
         for (const AnyTask& task : {AnyTask(obedient), AnyTask(answers), AnyTask(shields)})
@@ -337,8 +338,7 @@ TEST_P(SwallowedCancelTest, OneThatEndsTheTaskIsNot) {
         EXPECT_THROW(await(does_not_wait), CancelledError);
         EXPECT_THROW(await(shields), CancelledError);
         EXPECT_EQ(current_runtime().swallowed_cancels(), 0U);
-        shielded.cancel();
-        shielded.uncancel();
+        release.set();
         await(shielded);
     });
 }

@@ -11,6 +11,7 @@
 //   4-5     reason     the claimer               the next claimer     why the last wait ended (Woken)
 //   6       cancel     any thread                the task             a cancel is due at the current or next wait
 //   7       buried     the task above it         the task itself      a task run inline on top of it is parked
+//   8       asked      who asks for a cancel     never                a value may be one that swallowed a cancel
 //   12-35   epoch      the claimer               -                    number of the current wait
 //   36-63   refs       any holder                any holder           handles, queue entries, and the runtime's own
 //
@@ -66,6 +67,7 @@ public:
     static constexpr Bits kReasonMask = Bits{3} << kReasonShift;
     static constexpr Bits kCancel = 1u << 6;
     static constexpr Bits kBuried = 1u << 7;
+    static constexpr Bits kAsked = 1u << 8;
     static constexpr int kEpochShift = 12;
     static constexpr Bits kEpochMask = ((Bits{1} << 24) - 1) << kEpochShift;
     static constexpr int kRefShift = 36;
@@ -131,6 +133,8 @@ public:
                 return claims ? CancelRequest::claimed : CancelRequest::pending;
         }
     }
+    /// Before it: from now on a task that ends with a value takes the long way, where it is looked at. False: it is done.
+    bool note_request() noexcept { return (bits_.fetch_or(kAsked) & kDone) == 0; }
     /// Takes the pending cancel, if there is one.
     bool take_cancel() noexcept {
         return cancel_pending() && (bits_.fetch_and(~kCancel) & kCancel) != 0;
@@ -145,9 +149,9 @@ public:
     // --- the end ------------------------------------------------------------------------------------------------
 
     /// The finisher, when nothing but the word needs to be told: sets done and gives back one reference.
-    /// has_joiners: nothing is changed; finish() and drop_ref() are needed.
+    /// has_joiners (or a value in spite of a cancel): nothing is changed; finish() and drop_ref() are needed.
     Finish finish_alone(IfCancelled if_cancelled) noexcept {
-        Bits obstacles = kJoiners | (if_cancelled == IfCancelled::refuse ? kCancel : 0);
+        Bits obstacles = kJoiners | (if_cancelled == IfCancelled::refuse ? kCancel | kAsked : 0);
         Bits old = bits_.load();
         do {
             if ((old & obstacles) != 0)
