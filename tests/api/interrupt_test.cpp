@@ -3,6 +3,7 @@
 #include <stdexcept>
 
 #include "api/core_support.hpp"
+#include "sanitizers.hpp"
 
 namespace weft::test {
 
@@ -17,12 +18,22 @@ protected:
 };
 WEFT_TEST_ON_THREADS(InterruptTest);
 
+/// ThreadSanitizer keeps a signal from a thread that sleeps in the kernel until the thread calls something that it
+/// knows, which a worker's futex is not; one that a thread sends itself it delivers at once.
+void send_sigint() {
+#if WEFT_TSAN
+    std::raise(SIGINT);
+#else
+    ::kill(::getpid(), SIGINT);
+#endif
+}
+
 /// Sends SIGINT to the process when the main task waits.
 template <class F>
 void interrupt_when_it_waits(F&& wait) {
     auto sender = create_task([self = current_task()] {
         while (self.core()->word.parked() == false) weft::yield();
-        ::kill(::getpid(), SIGINT);
+        send_sigint();
     });
     wait();
 }
@@ -176,6 +187,7 @@ TEST_P(InterruptTest, NothingIsInstalledOnAnotherThread) {
     }).join();
 }
 
+#if !WEFT_TSAN  // which has no threads in a child that was forked beside others
 TEST_P(InterruptTest, TheSecondOneEndsTheProcess) {
     auto twice = [&] {
         weft::run(
@@ -193,6 +205,7 @@ TEST_P(InterruptTest, UncaughtItEndsTheProcessBySigint) {
     auto uncaught = [] { std::thread([] { detail::throw_keyboard_interrupt(); }).join(); };
     EXPECT_EXIT(uncaught(), ::testing::KilledBySignal(SIGINT), "");
 }
+#endif
 
 TEST_P(InterruptTest, ATaskGroupThrowsItBare) {
     run([] {
