@@ -1,4 +1,5 @@
 #include <weft/detail/engine.hpp>
+#include <weft/detail/wait_list.hpp>
 #include <weft/gather.hpp>
 
 #include <memory>
@@ -13,6 +14,7 @@ namespace {
 struct GatherWatch : Watch, CancelHook {
     Core* failed = nullptr;  // the first one; guarded by lock
     bool stop_at_failure = false;
+    bool meets_cancel = false;  // one that came after all had ended, before the caller ran again
     std::atomic<bool> cancel_requested{false};
     std::string message;  // of the cancel
 
@@ -54,12 +56,14 @@ struct GatherWatch : Watch, CancelHook {
         PassingOn passing_on(*current_task());
         // In asyncio's order a cancel goes to the children at once, not when the waiter gets its turn.
         if (strict()) set_cancel_hook(*current_task(), this);
+        bool waited = !is_over();
         while (wait({"gather", this}) == lowlevel::Woken::by_cancel) {
             std::string text;
             lowlevel::take_cancel(&text);
             cancel_children(*this, text);
         }
         if (strict()) set_cancel_hook(*current_task(), nullptr);
+        if (waited) meets_cancel = cancel_due();
     }
 };
 
@@ -77,6 +81,7 @@ void gather_cores(Core* const* cores, std::size_t n, GatherMode mode, std::size_
     if (mode == GatherMode::all) watch.run_unstarted_inline();
     watch.wait_until_over();
     watch.end();
+    if (watch.meets_cancel) lowlevel::throw_cancelled();
     if (watch.failed != nullptr && watch.stop_at_failure) {
         // asyncio: the failures that come after the first one count as read.
         for (std::size_t i = 0; i < n; ++i) cores[i]->error_read.store(true);

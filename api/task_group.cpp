@@ -1,6 +1,8 @@
 #include <weft/detail/engine.hpp>
+#include <weft/detail/wait_list.hpp>
 #include <weft/task_group.hpp>
 
+#include <algorithm>
 #include <mutex>
 
 #include "detail/call_soon.hpp"
@@ -170,9 +172,13 @@ void TaskGroupState::wait_for_children() {
     std::string message;
     PassingOn passing_on(parent_);
     // A child on top that took turns with others was a wait of the parent too.
-    if (run_unstarted_inline() && parent_.shield_depth == 0 && lowlevel::take_cancel(&message))
-        note_cancel(message);
+    bool waited = run_unstarted_inline();
     for (;;) {
+        // So is one that comes before the parent runs again.
+        if (waited && cancel_due()) {
+            lowlevel::take_cancel(&message);
+            note_cancel(message);
+        }
         {
             std::lock_guard guard(lock_);
             waiter_ = {};
@@ -184,11 +190,9 @@ void TaskGroupState::wait_for_children() {
             waiter_ = self;
             return true;
         };
-        lowlevel::Woken woken = lowlevel::park({"TaskGroup", this}, commit);
-        if (woken != lowlevel::Woken::by_cancel) continue;
+        lowlevel::park({"TaskGroup", this}, commit);
         message.clear();
-        lowlevel::take_cancel(&message);
-        note_cancel(message);
+        waited = true;
     }
 }
 
@@ -202,6 +206,18 @@ bool is_keyboard_interrupt(const std::exception_ptr& error) {
     } catch (...) {
         return false;
     }
+}
+
+/// asyncio: it is no error among others. Those that it supplants would be heard of by nobody.
+void throw_keyboard_interrupt(const std::vector<std::exception_ptr>& errors, TaskCore& parent) {
+    auto interrupt = std::find_if(errors.begin(), errors.end(), is_keyboard_interrupt);
+    if (interrupt == errors.end()) return;
+    for (const std::exception_ptr& error : errors)
+        if (!is_keyboard_interrupt(error))
+            report_error(
+                "error in a task group of '" + name_of(parent) + "' that KeyboardInterrupt ended",
+                error, nullptr, {});
+    std::rethrow_exception(*interrupt);
 }
 
 }  // namespace
@@ -234,9 +250,7 @@ bool TaskGroupState::finish(std::exception_ptr body_error) {
         std::rethrow_exception(cancelled_);
     if (body_error != nullptr && !body_cancelled) errors_.push_back(body_error);
     if (errors_.empty()) return !body_cancelled;
-    // asyncio: it is no error among others.
-    for (const std::exception_ptr& error : errors_)
-        if (is_keyboard_interrupt(error)) std::rethrow_exception(error);
+    throw_keyboard_interrupt(errors_, parent_);
     // asyncio: a cancel from outside that lost against errors is due again, and its count stays as it was.
     if (cancel_state(parent_).requests > 0) {
         uncancel_task(parent_);

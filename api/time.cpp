@@ -15,6 +15,7 @@ void sleep_until(TimePoint deadline) {
     auto commit = [](Waiter) noexcept { return true; };
     if (lowlevel::park({"sleep", nullptr}, commit, deadline) == lowlevel::Woken::by_cancel)
         lowlevel::throw_cancelled();
+    lowlevel::checkpoint();  // asyncio: before it runs again is still in this wait
 }
 
 void cancel_and_wait(Core& core) {
@@ -53,9 +54,11 @@ void wait_shielded(Core& core) {
         return add_joiner(core, node);
     };
     while (!core.word.done()) {
-        if (lowlevel::park({"shield", &core}, commit) != lowlevel::Woken::by_cancel) continue;
-        remove_joiner(core, node);
-        lowlevel::throw_cancelled();
+        if (lowlevel::park({"shield", &core}, commit) == lowlevel::Woken::by_cancel) {
+            remove_joiner(core, node);
+            lowlevel::throw_cancelled();
+        }
+        lowlevel::checkpoint();
     }
 }
 

@@ -63,7 +63,9 @@ void wait_cores(const std::vector<Core*>& cores, ReturnWhen return_when, TimePoi
     watch->begin(cores.data(), cores.size());
     lowlevel::Woken woken = watch->wait({"wait", watch.get()}, deadline);
     watch->end();
+    // Where all has ended already, a cancel strikes all the same, as in asyncio: a loop around wait() can be ended.
     if (woken == lowlevel::Woken::by_cancel) lowlevel::throw_cancelled();
+    lowlevel::checkpoint();
 }
 
 class Completions::Order : public Watch {
@@ -99,7 +101,9 @@ Completions::~Completions() { order_->end(); }
 
 std::optional<std::size_t> Completions::next() {
     if (order_->all_given()) return std::nullopt;
-    switch (order_->wait({"as_completed", order_.get()}, deadline_)) {
+    lowlevel::Woken woken = order_->wait({"as_completed", order_.get()}, deadline_);
+    if (woken != lowlevel::Woken::by_cancel) lowlevel::checkpoint();
+    switch (woken) {
         case lowlevel::Woken::by_cancel:
             lowlevel::throw_cancelled();
         case lowlevel::Woken::by_deadline:

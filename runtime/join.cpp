@@ -46,8 +46,10 @@ namespace {
     PassingOn passing_on(self, already);
     while (!core.word.done()) {
         if (join_core(core, lowlevel::kNever, lowlevel::Interrupt::by_cancel,
-                      {rt::kAwaits, &core}) != lowlevel::Woken::by_cancel)
+                      {rt::kAwaits, &core}) != lowlevel::Woken::by_cancel) {
+            lowlevel::checkpoint();  // asyncio: before it runs again is still in this wait
             continue;
+        }
         // asyncio: what is awaited is cancelled too, and its end is waited for; if it has just ended by itself, the
         // cancel is the waiter's alone.
         if (core.word.done()) lowlevel::throw_cancelled();

@@ -13,6 +13,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <mutex>
 
 namespace weft::detail {
 
@@ -46,6 +47,10 @@ protected:
         return pending == (may_launch() ? 0 : size_ - launched_);
     }
 
+    bool is_over() noexcept {
+        std::lock_guard guard(lock);
+        return over();
+    }
     bool strict() const noexcept { return strict_; }
     std::size_t size() const noexcept { return size_; }
     Core& core(std::size_t i) const noexcept { return *cores_[i]; }

@@ -66,7 +66,10 @@ TEST_P(TestTaskGroup, test_taskgroup_19) {
 
 // KeyboardInterrupt is no member: it comes out bare, and in place of the group.
 TEST_P(TestTaskGroup, test_taskgroup_20) {
-    run([] {
+    Reports reports;
+    int runs = 0;
+    run({.exception_handler = reports.handler()}, [&] {
+        ++runs;
         Task<void> sibling;
         EXPECT_THROW(task_group([&](TaskGroup& group) {
                          group.create_task(fail_after(1s, "child"));
@@ -81,6 +84,10 @@ TEST_P(TestTaskGroup, test_taskgroup_20) {
         EXPECT_TRUE(sibling.cancelled());
         EXPECT_EQ(current_task().cancelling(), 0);
     });
+    std::vector<std::string> told = reports.take();
+    ASSERT_EQ(told.size(), static_cast<std::size_t>(runs)) << "once a run, the child's error";
+    EXPECT_NE(told[0].find("KeyboardInterrupt"), std::string::npos) << told[0];
+    EXPECT_NE(told[0].find("| child"), std::string::npos) << told[0];
 }
 
 TEST_P(TestTaskGroup, test_taskgroup_20a) {

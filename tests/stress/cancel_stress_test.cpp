@@ -12,7 +12,7 @@ namespace {
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
 constexpr int kMany = 10'000;
 #else
-constexpr int kMany = 100'000;
+constexpr int kMany = 1'000'000;
 #endif
 
 class CancelStressTest : public Everywhere {};
