@@ -216,7 +216,7 @@ Runtime::Runtime(const RunOptions& options, Entry entry) : options_(options) {
 
 Runtime::~Runtime() {
     if (open_.load()) shutdown();
-    if (scheduler_of_survivors_ != nullptr) (void)scheduler_.release();
+    if (has_survivors_) (void)scheduler_.release();
 }
 
 Runtime::Submission::Submission(Runtime& runtime, const char* what) : runtime_(runtime) {
@@ -246,7 +246,7 @@ bool Runtime::shutdown(TimePoint deadline) {
     detail::rethrow_failure(core);
     detail::stop_scheduler(*scheduler_);
     // What did not end may be woken by somebody at any time, and then asks for its runtime.
-    if (!ended) scheduler_of_survivors_ = scheduler_.get();
+    has_survivors_ = !ended;
     return ended;
 }
 

@@ -74,8 +74,7 @@ void Worker::check_no_mutex_held(TaskCore& task, const char* waits_for) noexcept
     if (held_mutexes() <= first.mutexes_held_before_) return;
     complain(("weft: fatal: " + described(task) + " waits (" + waits_for +
               ") while its thread holds a std::mutex: whoever locks that mutex on this thread then "
-              "waits "
-              "for ever")
+              "waits for ever")
                  .c_str());
     void* frames[kMostFrames];
     backtrace_symbols_fd(frames, backtrace(frames, kMostFrames), STDERR_FILENO);

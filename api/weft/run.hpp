@@ -194,8 +194,8 @@ private:
     detail::SchedulerPtr scheduler_;
     std::atomic<bool> open_{true};
     std::atomic<unsigned> submissions_{0};
-    rt::Scheduler* scheduler_of_survivors_ =
-        nullptr;  // kept for ever: tasks that did not end refer to it
+    bool has_survivors_ =
+        false;  // tasks that did not end refer to the scheduler: it is kept for ever
 };
 
 /// Several runs of a main function in one runtime, on the calling thread and, with more workers, on others
