@@ -1,9 +1,10 @@
 // The outside world of one runtime: its clock, and where an idle worker waits for it.
 //
 // A seam of virtual functions: a call here is one per poll, never one per task. The real driver is epoll with an
-// eventfd (readiness of sockets joins it there); the simulated one is in simulation.hpp.
-// One worker at a time is inside wait(); wake() may come from any thread and is never lost: it makes the wait in
-// progress, or the next one, return.
+// eventfd (reactor.hpp); the simulated one is in simulation.hpp.
+// One worker at a time has the driver, for wait() and for deliver(): a worker that waits counts as asleep, and is to be
+// counted as awake again before it makes tasks runnable. wake() may come from any thread and is never lost: it makes the
+// wait in progress, or the next one, return.
 #pragma once
 
 #include <weft/lowlevel.hpp>
@@ -11,6 +12,8 @@
 #include <memory>
 
 namespace weft::rt {
+
+class Reactor;
 
 class Driver {
 public:
@@ -21,7 +24,12 @@ public:
 
     virtual TimePoint now() noexcept = 0;
     virtual void wait(TimePoint deadline) noexcept = 0;
+    /// Makes runnable who waited for what wait() has met.
+    virtual void deliver() noexcept = 0;
     virtual void wake() noexcept = 0;
+    /// Whether descriptors are watched, so that a busy worker shall look now and then.
+    virtual bool watches() const noexcept = 0;
+    virtual Reactor& reactor() noexcept = 0;
 };
 
 /// Throws std::system_error where the process has no file descriptor left.

@@ -4,6 +4,7 @@
 
 #include "scheduler.hpp"
 #include "stack.hpp"
+#include "sys.hpp"
 #include "worker.hpp"
 
 #ifndef WEFT_FORCE_MIGRATE
@@ -146,6 +147,8 @@ void Worker::start_timer(detail::TimerNode& node) noexcept {
 }
 
 void Worker::look_around() noexcept {
+    // First: who rings the bell has said before what is to be looked at.
+    if (scheduler.driver().watches()) poll_driver();
     if (scheduler.interrupt_pending()) [[unlikely]]
         scheduler.cancel_main();
     if (timers_.next_deadline() != lowlevel::kNever) timers_.expire(scheduler.now());
@@ -260,20 +263,35 @@ void Worker::sleep() noexcept {
         searching_ = !idle.cancel_sleep(id);
         return;
     }
+    bool has_driver = false;
     if (Simulation* simulation = scheduler.simulation())
         simulation->sleep(*this);
     else
-        sleep_on_parker();
+        has_driver = sleep_on_parker();
     searching_ = !idle.cancel_sleep(id);
+    // Not before: what it makes runnable might wake it by a token of its own.
+    if (has_driver) deliver_events();
 }
 
-void Worker::sleep_on_parker() noexcept {
+void Worker::deliver_events() noexcept {
+    scheduler.driver().deliver();
+    scheduler.release_driver();
+}
+
+void Worker::poll_driver() noexcept {
+    if (!scheduler.try_take_driver_to_poll()) return;
+    scheduler.driver().wait(sys::kAtOnce);
+    deliver_events();
+}
+
+/// Whether it has the driver, with what has come.
+bool Worker::sleep_on_parker() noexcept {
     bool others_busy = scheduler.idle().sleeping() < scheduler.workers().size();
-    if (!scheduler.try_take_driver()) {
+    if (!scheduler.take_driver_to_wait()) {
         // Who polls went to sleep when all did.
         if (others_busy && !scheduler.watched().load()) scheduler.driver().wake();
         parker_.sleep(timers_.next_deadline());
-        return;
+        return false;
     }
     others_busy = scheduler.idle().sleeping() < scheduler.workers().size();
     scheduler.watched().store(others_busy);
@@ -289,7 +307,7 @@ void Worker::sleep_on_parker() noexcept {
     parker_.sleep_in(scheduler.driver(), deadline);
     scheduler.poll_until().store(INT64_MIN);
     scheduler.watched().store(false);
-    scheduler.release_driver();
+    return true;
 }
 
 }  // namespace weft::rt

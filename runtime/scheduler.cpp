@@ -211,6 +211,18 @@ void Scheduler::ring(unsigned worker) noexcept {
         workers_[worker]->parker().give_token(driver_.get());
 }
 
+bool Scheduler::take_driver_to_wait() noexcept {
+    for (int i = 1;; ++i) {
+        DriverUse use = DriverUse::none;
+        if (driver_use_.compare_exchange_strong(use, DriverUse::waits)) return true;
+        if (use == DriverUse::waits) return false;
+        if (i % 64 == 0)
+            std::this_thread::yield();
+        else
+            detail::cpu_relax();
+    }
+}
+
 bool Scheduler::any_work_for(Worker& worker) noexcept {
     if (!inject_.empty() || !worker.mailbox().empty()) return true;
     for (auto& other : workers_)

@@ -99,14 +99,22 @@ public:
     Threads& threads();
     Arena& arena();
 
-    // One worker at a time polls the driver. `poll_until` tells the others when it will look up by itself.
-    bool try_take_driver() noexcept { return !driver_taken_.exchange(true); }
-    void release_driver() noexcept { driver_taken_.store(false); }
+    // One worker at a time has the driver. `poll_until` tells the others when one that waits will look up by itself.
+    /// False: another one waits already. One that only polls is waited for: it may go on to compute for long, and then
+    /// nobody would wait.
+    bool take_driver_to_wait() noexcept;
+    bool try_take_driver_to_poll() noexcept {
+        DriverUse free = DriverUse::none;
+        return driver_use_.compare_exchange_strong(free, DriverUse::polls);
+    }
+    void release_driver() noexcept { driver_use_.store(DriverUse::none); }
     std::atomic<std::int64_t>& poll_until() noexcept { return poll_until_; }
     /// Whether the one who polls looks up by itself soon, for the tasks of a worker that computes on.
     std::atomic<bool>& watched() noexcept { return watched_; }
 
 private:
+    enum class DriverUse : std::uint8_t { none, polls, waits };
+
     void ring(unsigned worker) noexcept;
     void join_workers() noexcept;
 
@@ -127,7 +135,7 @@ private:
     std::unique_ptr<Threads> threads_;
     std::unique_ptr<Arena> arena_;
     std::atomic<std::int64_t> swallowed_cancels_{0};
-    std::atomic<bool> driver_taken_{false};
+    std::atomic<DriverUse> driver_use_{DriverUse::none};
     std::atomic<std::int64_t> poll_until_{INT64_MIN};
     std::atomic<bool> watched_{false};
 };

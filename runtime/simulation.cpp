@@ -22,7 +22,10 @@ public:
         : simulation_(simulation), bell_(make_epoll_driver()) {}
     TimePoint now() noexcept override { return simulation_.now(); }
     void wait(TimePoint deadline) noexcept override { bell_->wait(deadline); }
+    void deliver() noexcept override { bell_->deliver(); }
     void wake() noexcept override { bell_->wake(); }
+    bool watches() const noexcept override { return bell_->watches(); }
+    Reactor& reactor() noexcept override { return bell_->reactor(); }
 
 private:
     Simulation& simulation_;
@@ -126,6 +129,7 @@ bool Simulation::wait_outside(Scheduler& scheduler) noexcept {
     bool expected = outside_.load() != 0;
     auto until = std::chrono::steady_clock::now() + kStall;
     bell_->wait(expected ? lowlevel::kNever : TimePoint(until));
+    bell_->deliver();
     if (!expected && scheduler.injected().empty() && outside_.load() == 0 &&
         std::chrono::steady_clock::now() >= until)
         report_deadlock(scheduler);

@@ -149,11 +149,16 @@ int make_epoll() noexcept {
     return fd >= 0 ? fd : -errno;
 }
 
-int epoll_add(int epoll_fd, int fd, std::uint64_t data) noexcept {
+int epoll_add(int epoll_fd, int fd, std::uint32_t events, std::uint64_t data) noexcept {
     epoll_event event{};
-    event.events = EPOLLIN | EPOLLET;
+    event.events = events | EPOLLET;
     event.data.u64 = data;
     return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : -errno;
+}
+
+void epoll_delete(int epoll_fd, int fd) noexcept {
+    epoll_event ignored{};
+    epoll_ctl(epoll_fd, EPOLL_CTL_DEL, fd, &ignored);
 }
 
 int epoll_wait_until(int epoll_fd, void* events, int capacity, TimePoint deadline) noexcept {
@@ -161,7 +166,7 @@ int epoll_wait_until(int epoll_fd, void* events, int capacity, TimePoint deadlin
     timespec left{};
     timespec* limit = nullptr;
     if (deadline != lowlevel::kNever) {
-        left = to_timespec(deadline - std::chrono::steady_clock::now());
+        if (deadline != kAtOnce) left = to_timespec(deadline - std::chrono::steady_clock::now());
         limit = &left;
     }
     long rc = syscall(SYS_epoll_pwait2, epoll_fd, list, capacity, limit, nullptr, std::size_t{8});

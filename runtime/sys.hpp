@@ -30,7 +30,10 @@ unsigned available_cores() noexcept;
 
 int make_eventfd() noexcept;
 int make_epoll() noexcept;
-int epoll_add(int epoll_fd, int fd, std::uint64_t data) noexcept;
+int epoll_add(int epoll_fd, int fd, std::uint32_t events, std::uint64_t data) noexcept;
+void epoll_delete(int epoll_fd, int fd) noexcept;
+/// A deadline for which nobody reads the clock.
+inline constexpr TimePoint kAtOnce = TimePoint::min();
 /// Waits for events until the deadline; -errno. EINTR counts as no event.
 int epoll_wait_until(int epoll_fd, void* events, int capacity, TimePoint deadline) noexcept;
 void ring(int event_fd) noexcept;

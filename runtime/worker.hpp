@@ -126,7 +126,9 @@ private:
     TaskCore* found(TaskCore* task) noexcept;
     TaskCore* found_by_search(TaskCore* task) noexcept;
     void sleep() noexcept;
-    void sleep_on_parker() noexcept;
+    bool sleep_on_parker() noexcept;
+    void deliver_events() noexcept;
+    void poll_driver() noexcept;
     static void empty_graveyard() noexcept;
     void enqueue(TaskCore& task) noexcept;
 

@@ -1,0 +1,298 @@
+#include "reactor.hpp"
+
+#include <weft/detail/basic_errors.hpp>
+
+#include <bit>
+#include <memory>
+#include <string>
+#include <system_error>
+
+#include <sys/epoll.h>
+
+#include "check.hpp"
+#include "scheduler.hpp"
+#include "sys.hpp"
+
+namespace weft::rt {
+
+using detail::Side;
+
+namespace {
+
+constexpr int kEvents = 128;
+
+int checked(int fd, const char* what) {
+    if (fd < 0) throw std::system_error(-fd, std::generic_category(), what);
+    return fd;
+}
+
+int make_bell(int epoll) {
+    int bell = sys::make_eventfd();
+    if (bell < 0) sys::close_fd(epoll);
+    return checked(bell, "weft: eventfd");
+}
+
+std::uint64_t data_of(const IoSlot& slot) noexcept {
+    return std::uint64_t{IoSlot::generation_of(slot.word.load())} << 32 | slot.index;
+}
+
+}  // namespace
+
+Reactor::Reactor()
+    : epoll_(checked(sys::make_epoll(), "weft: epoll_create1")), bell_(make_bell(epoll_)) {
+    int rc = sys::epoll_add(epoll_, bell_, EPOLLIN, kBell);
+    if (rc == 0) {
+        events_ = new (std::nothrow) epoll_event[kEvents];
+        if (events_ != nullptr) return;
+        rc = -ENOMEM;
+    }
+    sys::close_fd(bell_);
+    sys::close_fd(epoll_);
+    throw std::system_error(-rc, std::generic_category(), "weft: epoll_ctl");
+}
+
+Reactor::~Reactor() {
+    sys::close_fd(bell_);
+    sys::close_fd(epoll_);
+    delete[] events_;
+    for (auto& chunk : chunks_) delete[] chunk.load();
+}
+
+void Reactor::drop() noexcept {
+    if (references_.fetch_sub(1) == 1) delete this;
+}
+
+// --- the table ----------------------------------------------------------------------------------------------------
+
+// Chunk 0 has kFirstChunk slots, chunk c > 0 as many as all before it: kFirstChunk << (c - 1).
+IoSlot& Reactor::at(std::uint32_t index) noexcept {
+    unsigned chunk = static_cast<unsigned>(std::bit_width(index / kFirstChunk));
+    std::uint32_t first = chunk == 0 ? 0 : kFirstChunk << (chunk - 1);
+    return chunks_[chunk].load()[index - first];
+}
+
+void Reactor::add_chunk() {
+    unsigned chunk =
+        capacity_ == 0 ? 0 : static_cast<unsigned>(std::bit_width(capacity_ / kFirstChunk));
+    if (chunk >= kChunks) throw std::bad_alloc();
+    std::uint32_t n = chunk == 0 ? kFirstChunk : capacity_;
+    auto* slots = new IoSlot[n];
+    for (std::uint32_t i = n; i > 0; --i) {
+        IoSlot& slot = slots[i - 1];
+        slot.index = capacity_ + i - 1;
+        slot.reactor = this;
+        slot.next_free = std::exchange(free_, &slot);
+    }
+    chunks_[chunk].store(slots);
+    capacity_ += n;
+}
+
+IoSlot& Reactor::open(int fd) {
+    std::lock_guard guard(free_mutex_);
+    if (free_ == nullptr) add_chunk();
+    IoSlot& slot = *free_;
+    free_ = slot.next_free;
+    slot.fd = fd;
+    slot.ready[0] = slot.ready[1] = false;
+    slot.hung_up.store(false);
+    slot.word.store(slot.word.load() + 1);
+    references_.fetch_add(1);
+    return slot;
+}
+
+bool Reactor::enter(IoSlot& slot, std::uint32_t generation) noexcept {
+    std::uint64_t word = slot.word.load();
+    do {
+        if (IoSlot::generation_of(word) != generation || (word & IoSlot::kClosing) != 0)
+            return false;
+    } while (!slot.word.compare_exchange_weak(word, word + 1));
+    return true;
+}
+
+void Reactor::close(IoSlot& slot, std::uint32_t generation) noexcept {
+    std::uint64_t word = slot.word.load();
+    do {
+        if (IoSlot::generation_of(word) != generation || (word & IoSlot::kClosing) != 0) return;
+    } while (!slot.word.compare_exchange_weak(word, word | IoSlot::kClosing));
+    {
+        std::lock_guard guard(slot.lock);
+        for (detail::Waiter*& waiter : slot.waiting)
+            if (waiter != nullptr) lowlevel::unpark(*std::exchange(waiter, nullptr));
+    }
+    leave(slot);
+}
+
+void Reactor::leave(IoSlot& slot) noexcept {
+    auto users = static_cast<std::uint32_t>(slot.word.fetch_sub(1));
+    if (users == (IoSlot::kClosing | 1U)) slot.reactor->release(slot);
+}
+
+// The last user has gone, and nobody comes in any more: the slot is this call's alone, but for events on their way.
+void Reactor::release(IoSlot& slot) noexcept {
+    {
+        std::lock_guard guard(slot.lock);
+        // Closing takes a descriptor out of the epoll set only if nobody has a copy of it: so first by name.
+        if (std::exchange(slot.registered, false)) {
+            sys::epoll_delete(epoll_, slot.fd);
+            registered_.fetch_sub(1);
+        }
+        sys::close_fd(std::exchange(slot.fd, -1));
+        slot.word.store((std::uint64_t{IoSlot::generation_of(slot.word.load())} + 1) << 32);
+    }
+    {
+        std::lock_guard guard(free_mutex_);
+        slot.next_free = std::exchange(free_, &slot);
+    }
+    drop();
+}
+
+// --- waiting ------------------------------------------------------------------------------------------------------
+
+int Reactor::register_locked(IoSlot& slot) noexcept {
+    if (slot.registered) return 0;
+    int rc = sys::epoll_add(epoll_, slot.fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP, data_of(slot));
+    if (rc != 0) return rc;
+    slot.registered = true;
+    registered_.fetch_add(1);
+    return 0;
+}
+
+lowlevel::Woken Reactor::wait(IoSlot& slot, Side side, const char* what, TimePoint deadline) {
+    auto refuse = [what](const char* why) { throw UsageError(std::string(what) + ": " + why); };
+    if (retired()) refuse("the runtime that it belongs to has ended");
+    auto i = static_cast<std::size_t>(side);
+    enum { fine, taken, refused } problem = fine;
+    int error = 0;
+    detail::Waiter waiter;
+    auto commit = [&](detail::Waiter self) noexcept {
+        std::lock_guard guard(slot.lock);
+        if ((slot.word.load() & IoSlot::kClosing) != 0 || std::exchange(slot.ready[i], false))
+            return false;
+        if (slot.waiting[i] != nullptr) {
+            problem = taken;
+            return false;
+        }
+        if ((error = register_locked(slot)) != 0) {
+            problem = refused;
+            return false;
+        }
+        waiter = self;
+        slot.waiting[i] = &waiter;
+        return true;
+    };
+    lowlevel::Woken woken = lowlevel::park({what, &slot}, commit, deadline);
+    if (woken != lowlevel::Woken::by_unpark) {
+        std::lock_guard guard(slot.lock);
+        // An edge that came meanwhile is for whoever waits next.
+        if (slot.waiting[i] == &waiter)
+            slot.waiting[i] = nullptr;
+        else
+            slot.ready[i] = true;
+    }
+    if (problem == taken) refuse("another task waits for the same already");
+    if (problem == refused) throw std::system_error(-error, std::generic_category(), what);
+    return woken;
+}
+
+// --- polling ------------------------------------------------------------------------------------------------------
+
+void Reactor::ring() noexcept { sys::ring(bell_); }
+
+void Reactor::fetch(TimePoint deadline) noexcept {
+    fetched_ = sys::epoll_wait_until(epoll_, events_, kEvents, deadline);
+}
+
+void Reactor::deliver() noexcept {
+    for (int i = 0; i < fetched_; ++i) {
+        if (events_[i].data.u64 == kBell)
+            sys::silence(bell_);
+        else
+            on_event(events_[i]);
+    }
+    fetched_ = 0;
+}
+
+void Reactor::on_event(const epoll_event& event) noexcept {
+    constexpr std::uint32_t kOver = EPOLLRDHUP | EPOLLHUP | EPOLLERR;
+    constexpr std::uint32_t kSides[2] = {EPOLLIN | kOver, EPOLLOUT | EPOLLHUP | EPOLLERR};
+    IoSlot& slot = at(static_cast<std::uint32_t>(event.data.u64));
+    // With the lock until it is woken: a waiter that leaves for another reason takes it first, so its frame is there.
+    std::lock_guard guard(slot.lock);
+    if (IoSlot::generation_of(slot.word.load()) != event.data.u64 >> 32) return;
+    if ((event.events & kOver) != 0) slot.hung_up.store(true);
+    for (std::size_t i : {0, 1}) {
+        if ((event.events & kSides[i]) == 0) continue;
+        if (detail::Waiter* waiter = std::exchange(slot.waiting[i], nullptr))
+            lowlevel::unpark(*waiter);
+        else
+            slot.ready[i] = true;
+    }
+}
+
+}  // namespace weft::rt
+
+namespace weft::detail {
+
+Descriptor::Descriptor(int fd, const char* what) {
+    try {
+        lowlevel::require_task(what);
+        slot_ = &current_scheduler()->driver().reactor().open(fd);
+        generation_ = rt::IoSlot::generation_of(slot_->word.load());
+    } catch (...) {
+        rt::sys::close_fd(fd);
+        throw;
+    }
+}
+
+bool Descriptor::is_open() const noexcept {
+    if (slot_ == nullptr) return false;
+    std::uint64_t word = slot_->word.load();
+    return rt::IoSlot::generation_of(word) == generation_ && (word & rt::IoSlot::kClosing) == 0;
+}
+
+int Descriptor::fd() const noexcept {
+    Use use(*this);
+    return use.may_go_on() ? use.fd() : -1;
+}
+
+bool Descriptor::hung_up() const noexcept { return slot_ != nullptr && slot_->hung_up.load(); }
+
+void Descriptor::close() noexcept {
+    if (slot_ != nullptr) rt::Reactor::close(*slot_, generation_);
+}
+
+int Descriptor::wait(Side side, const char* what, TimePoint deadline) {
+    Use use(*this);
+    if (!use.may_go_on()) return -EBADF;
+    if (!use.wait(side, what, deadline)) return -ETIMEDOUT;
+    return use.may_go_on() ? 0 : -EBADF;
+}
+
+Descriptor::Use::Use(const Descriptor& descriptor) noexcept : slot_(descriptor.slot_) {
+    if (slot_ != nullptr && !rt::Reactor::enter(*slot_, descriptor.generation_)) slot_ = nullptr;
+}
+
+Descriptor::Use::~Use() {
+    if (slot_ != nullptr) rt::Reactor::leave(*slot_);
+}
+
+bool Descriptor::Use::may_go_on() const noexcept {
+    return slot_ != nullptr && (slot_->word.load() & rt::IoSlot::kClosing) == 0;
+}
+
+int Descriptor::Use::fd() const noexcept { return slot_->fd; }
+
+bool Descriptor::Use::wait(Side side, const char* what, TimePoint deadline) {
+    switch (slot_->reactor->wait(*slot_, side, what, deadline)) {
+        case lowlevel::Woken::by_cancel:
+            lowlevel::throw_cancelled();
+        case lowlevel::Woken::by_deadline:
+            return false;
+        case lowlevel::Woken::by_unpark:
+            lowlevel::checkpoint();
+            return true;
+    }
+    return true;
+}
+
+}  // namespace weft::detail

@@ -1,0 +1,200 @@
+#include <weft/detail/socket_calls.hpp>
+
+#include <cerrno>
+#include <csignal>
+#include <ctime>
+
+#include <fcntl.h>
+#include <sys/sendfile.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+namespace weft::detail::calls {
+
+namespace {
+
+template <class Call>
+auto repeated(Call call) noexcept {
+    for (;;) {
+        auto result = call();
+        if (result >= 0) return result;
+        if (errno != EINTR) return static_cast<decltype(result)>(-errno);
+    }
+}
+
+const sockaddr* as_address(const void* address) noexcept {
+    return static_cast<const sockaddr*>(address);
+}
+
+msghdr message_of(const iovec* parts, std::size_t n) noexcept {
+    msghdr message{};
+    message.msg_iov = const_cast<iovec*>(parts);
+    message.msg_iovlen = n;
+    return message;
+}
+
+/// A pipe whose reader has gone raises SIGPIPE, and no flag of write() keeps it from that: it is blocked for this
+/// thread meanwhile, and taken back unless one was pending before.
+class WithoutSigpipe {
+public:
+    WithoutSigpipe() noexcept {
+        sigset_t pending;
+        sigemptyset(&pipe_);
+        sigaddset(&pipe_, SIGPIPE);
+        sigpending(&pending);
+        was_pending_ = sigismember(&pending, SIGPIPE) == 1;
+        pthread_sigmask(SIG_BLOCK, &pipe_, &before_);
+    }
+    ~WithoutSigpipe() {
+        timespec at_once{};
+        if (raised && !was_pending_)
+            while (sigtimedwait(&pipe_, nullptr, &at_once) == -1 && errno == EINTR) {
+            }
+        pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+    }
+    WithoutSigpipe(const WithoutSigpipe&) = delete;
+    WithoutSigpipe& operator=(const WithoutSigpipe&) = delete;
+    bool raised = false;
+
+private:
+    sigset_t pipe_;
+    sigset_t before_;
+    bool was_pending_;
+};
+
+}  // namespace
+
+int make_socket(int family, int type, int protocol) noexcept {
+    return repeated(
+        [&] { return ::socket(family, type | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol); });
+}
+
+int bind(int fd, const void* address, std::size_t length) noexcept {
+    return repeated(
+        [&] { return ::bind(fd, as_address(address), static_cast<socklen_t>(length)); });
+}
+
+int listen(int fd, int backlog) noexcept {
+    return repeated([&] { return ::listen(fd, backlog); });
+}
+
+int connect(int fd, const void* address, std::size_t length) noexcept {
+    int rc = ::connect(fd, as_address(address), static_cast<socklen_t>(length));
+    if (rc == 0) return 0;
+    // Interrupted, it goes on in the background as one that is in progress.
+    return errno == EINTR ? -EINPROGRESS : -errno;
+}
+
+int connect_result(int fd) noexcept {
+    int error = 0;
+    std::size_t length = sizeof error;
+    int rc = get_option(fd, SOL_SOCKET, SO_ERROR, &error, &length);
+    return rc < 0 ? rc : -error;
+}
+
+int accept(int fd) noexcept {
+    return repeated([&] { return ::accept4(fd, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK); });
+}
+
+int local_address(int fd, void* address, std::size_t* length) noexcept {
+    auto n = static_cast<socklen_t>(*length);
+    int rc = repeated([&] { return ::getsockname(fd, static_cast<sockaddr*>(address), &n); });
+    *length = n;
+    return rc;
+}
+
+int peer_address(int fd, void* address, std::size_t* length) noexcept {
+    auto n = static_cast<socklen_t>(*length);
+    int rc = repeated([&] { return ::getpeername(fd, static_cast<sockaddr*>(address), &n); });
+    *length = n;
+    return rc;
+}
+
+int set_option(int fd, int level, int name, const void* value, std::size_t length) noexcept {
+    return repeated(
+        [&] { return ::setsockopt(fd, level, name, value, static_cast<socklen_t>(length)); });
+}
+
+int get_option(int fd, int level, int name, void* value, std::size_t* length) noexcept {
+    auto n = static_cast<socklen_t>(*length);
+    int rc = repeated([&] { return ::getsockopt(fd, level, name, value, &n); });
+    *length = n;
+    return rc;
+}
+
+int shut_down(int fd, Half half) noexcept {
+    int how = half == Half::in ? SHUT_RD : half == Half::out ? SHUT_WR : SHUT_RDWR;
+    return repeated([&] { return ::shutdown(fd, how); });
+}
+
+ssize_t receive(int fd, void* data, std::size_t n) noexcept {
+    return repeated([&] { return ::recv(fd, data, n, 0); });
+}
+
+ssize_t receive(int fd, const iovec* parts, std::size_t n) noexcept {
+    msghdr message = message_of(parts, n);
+    return repeated([&] { return ::recvmsg(fd, &message, 0); });
+}
+
+ssize_t send(int fd, const void* data, std::size_t n) noexcept {
+    return repeated([&] { return ::send(fd, data, n, MSG_NOSIGNAL); });
+}
+
+ssize_t send(int fd, const iovec* parts, std::size_t n) noexcept {
+    msghdr message = message_of(parts, n);
+    return repeated([&] { return ::sendmsg(fd, &message, MSG_NOSIGNAL); });
+}
+
+ssize_t receive_from(int fd, void* data, std::size_t n, void* address,
+                     std::size_t* length) noexcept {
+    auto room = static_cast<socklen_t>(*length);
+    ssize_t rc = repeated(
+        [&] { return ::recvfrom(fd, data, n, MSG_TRUNC, static_cast<sockaddr*>(address), &room); });
+    *length = room;
+    return rc;
+}
+
+ssize_t send_to(int fd, const void* data, std::size_t n, const void* address,
+                std::size_t length) noexcept {
+    return repeated([&] {
+        return ::sendto(fd, data, n, MSG_NOSIGNAL, as_address(address),
+                        static_cast<socklen_t>(length));
+    });
+}
+
+ssize_t send_file(int socket, int file, std::int64_t* offset, std::size_t n) noexcept {
+    WithoutSigpipe guard;  // it has no flag either
+    ssize_t rc = repeated([&] { return ::sendfile(socket, file, offset, n); });
+    guard.raised = rc == -EPIPE;
+    return rc;
+}
+
+ssize_t read(int fd, void* data, std::size_t n) noexcept {
+    return repeated([&] { return ::read(fd, data, n); });
+}
+
+ssize_t write(int fd, const void* data, std::size_t n) noexcept {
+    WithoutSigpipe guard;
+    ssize_t rc = repeated([&] { return ::write(fd, data, n); });
+    guard.raised = rc == -EPIPE;
+    return rc;
+}
+
+int make_pipe(int* fds) noexcept {
+    return repeated([&] { return ::pipe2(fds, O_CLOEXEC | O_NONBLOCK); });
+}
+
+int set_nonblocking(int fd) noexcept {
+    int flags = repeated([&] { return ::fcntl(fd, F_GETFL); });
+    if (flags < 0) return flags;
+    return repeated([&] { return ::fcntl(fd, F_SETFL, flags | O_NONBLOCK); });
+}
+
+int duplicate(int fd) noexcept {
+    return repeated([&] { return ::fcntl(fd, F_DUPFD_CLOEXEC, 0); });
+}
+
+void close(int fd) noexcept { ::close(fd); }
+
+}  // namespace weft::detail::calls

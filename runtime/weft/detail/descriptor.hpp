@@ -1,0 +1,97 @@
+// A file descriptor that a runtime's event loop watches: what sockets, pipes and the like stand on. Not for users; they
+// have weft/readiness.hpp for descriptors of their own.
+//
+// The rule of use is "try first": call the kernel, and wait only where it says EAGAIN. retry() is that rule.
+#pragma once
+
+#include <weft/lowlevel.hpp>
+
+#include <cerrno>
+#include <cstdint>
+#include <utility>
+
+namespace weft::rt {
+class Reactor;
+struct IoSlot;
+}  // namespace weft::rt
+
+namespace weft::detail {
+
+enum class Side : std::uint8_t { in, out };
+
+class Descriptor {
+public:
+    Descriptor() noexcept = default;
+    /// Owns `fd`, which must not block, also if this throws: std::bad_alloc; UsageError naming `what` outside of a task.
+    Descriptor(int fd, const char* what);
+    Descriptor(Descriptor&& other) noexcept
+        : slot_(std::exchange(other.slot_, nullptr)), generation_(other.generation_) {}
+    Descriptor& operator=(Descriptor&& other) noexcept {
+        if (this != &other) {
+            close();
+            slot_ = std::exchange(other.slot_, nullptr);
+            generation_ = other.generation_;
+        }
+        return *this;
+    }
+    ~Descriptor() { close(); }
+
+    bool is_open() const noexcept;
+    /// -1: it is closed.
+    int fd() const noexcept;
+    /// Any thread, any number of times. Calls in progress that wait end with -EBADF; the descriptor itself is closed
+    /// when the last of them has returned.
+    void close() noexcept;
+
+    /// call(fd), again after each wait while it says -EAGAIN. Returns what it returned; -EBADF: closed, before or
+    /// meanwhile; -ETIMEDOUT: the deadline has passed.
+    /// Waits for `side`. CancelledError there. UsageError: another one waits for the same side, or the runtime ended.
+    template <class Call>
+    auto retry(Side side, const char* what, Call&& call, TimePoint deadline = lowlevel::kNever) {
+        Use use(*this);
+        decltype(call(0)) result = -EBADF;
+        while (use.may_go_on()) {
+            result = call(use.fd());
+            if (result != -EAGAIN) return result;
+            if (!use.wait(side, what, deadline)) return decltype(result){-ETIMEDOUT};
+            result = -EBADF;
+        }
+        return result;
+    }
+
+    /// call(fd), once; -EBADF: closed.
+    template <class Call>
+    auto once(Call&& call) const noexcept(noexcept(call(0))) -> decltype(call(0)) {
+        Use use(*this);
+        if (!use.may_go_on()) return -EBADF;
+        return call(use.fd());
+    }
+
+    /// Waits for the side without a try before it, as after a read that brought less than it asked for (no more was
+    /// there). Returns at once where an edge has come since. As retry() otherwise: 0, -EBADF, -ETIMEDOUT.
+    int wait(Side side, const char* what, TimePoint deadline = lowlevel::kNever);
+    /// Whether the peer has hung up or an error waits: then try, do not wait.
+    bool hung_up() const noexcept;
+
+private:
+    /// Keeps the descriptor's number from being used anew while it lives.
+    class Use {
+    public:
+        explicit Use(const Descriptor& descriptor) noexcept;
+        ~Use();
+        Use(const Use&) = delete;
+        Use& operator=(const Use&) = delete;
+        bool may_go_on() const noexcept;
+        int fd() const noexcept;
+        /// False: the deadline has passed.
+        bool wait(Side side, const char* what, TimePoint deadline);
+
+    private:
+        rt::IoSlot* slot_;
+    };
+
+    rt::IoSlot* slot_ = nullptr;
+    std::uint32_t generation_ = 0;
+};
+
+}  // namespace weft::detail
