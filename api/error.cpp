@@ -27,6 +27,12 @@ std::optional<ExceptionGroup> group_of(const std::string& message,
 
 }  // namespace
 
+IncompleteReadError::IncompleteReadError(std::string partial, std::optional<std::size_t> expected)
+    : Error("the stream ended after " + std::to_string(partial.size()) + " bytes" +
+            (expected ? " of " + std::to_string(*expected) : ", before a separator")),
+      partial_(std::move(partial)),
+      expected_(expected) {}
+
 ExceptionGroup::ExceptionGroup(const std::string& message,
                                std::vector<std::exception_ptr> exceptions)
     : Error(with_count(message, exceptions.size())),

@@ -6,6 +6,7 @@
 
 #include <weft/detail/basic_errors.hpp>
 
+#include <cstddef>
 #include <exception>
 #include <optional>
 #include <string>
@@ -46,6 +47,43 @@ public:
 class BrokenBarrierError : public Error {
 public:
     explicit BrokenBarrierError(const std::string& what = "the barrier is broken") : Error(what) {}
+};
+
+/// A host's addresses could not be found.
+class ResolveError : public Error {
+public:
+    ResolveError(const std::string& what, int code) : Error(what), code_(code) {}
+    /// getaddrinfo(3)'s EAI_NONAME, EAI_AGAIN, ...
+    int code() const noexcept { return code_; }
+
+private:
+    int code_;
+};
+
+/// The stream ended before what was asked for.
+class IncompleteReadError : public Error {
+public:
+    /// `expected` is unknown where a separator was looked for.
+    IncompleteReadError(std::string partial, std::optional<std::size_t> expected);
+    /// What had been read before the end.
+    const std::string& partial() const noexcept { return partial_; }
+    std::optional<std::size_t> expected() const noexcept { return expected_; }
+
+private:
+    std::string partial_;
+    std::optional<std::size_t> expected_;
+};
+
+/// No separator within the stream's limit. What has been read so far stays in the stream's buffer.
+class LimitOverrunError : public Error {
+public:
+    LimitOverrunError(const std::string& what, std::size_t consumed)
+        : Error(what), consumed_(consumed) {}
+    /// How many bytes of the buffer may be skipped: no separator ends there.
+    std::size_t consumed() const noexcept { return consumed_; }
+
+private:
+    std::size_t consumed_;
 };
 
 /// A task or future is asked for what it does not have yet, has no more, or has already.

@@ -1,0 +1,87 @@
+// One stream: its descriptor, what has been read ahead, and who reads and writes.
+//
+// The first try of a read is left out where the read before it brought less than there was room for: nothing more was
+// there then, so the next bytes come with an edge of their own (as in tokio). Not where the peer has hung up: that edge
+// may have come with the bytes.
+#pragma once
+
+#include <weft/detail/buffers.hpp>
+#include <weft/detail/descriptor.hpp>
+#include <weft/detail/socket_calls.hpp>
+#include <weft/stream.hpp>
+#include <weft/sync.hpp>
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <utility>
+
+namespace weft::detail {
+
+enum class StreamKind : std::uint8_t { socket, pipe };
+
+class StreamState {
+public:
+    StreamState(Descriptor descriptor, StreamKind kind) noexcept
+        : descriptor_(std::move(descriptor)), kind_(kind) {}
+
+    // One reader at a time.
+    std::size_t read_some(void* data, std::size_t n);
+    std::size_t read_parts(const Parts& parts);
+    std::string read(std::size_t n);
+    std::string read_all();
+    std::string readexactly(std::size_t n);
+    std::string readuntil(std::string_view separator);
+    std::string readline();
+    bool at_eof() const noexcept { return eof_ && begin_ == end_; }
+    void set_limit(std::size_t bytes) noexcept { limit_ = bytes; }
+
+    void write(std::string_view data);
+    std::size_t write_parts(const Parts& parts);
+    std::size_t send_file(int file, std::int64_t offset, std::size_t n);
+    void write_eof();
+
+    void close() noexcept { descriptor_.close(); }
+    void abort() noexcept;
+
+    Descriptor& descriptor() noexcept { return descriptor_; }
+
+private:
+    class Reading;
+
+    std::string read_until(std::string_view separator);
+    /// Waits unless a try may bring something.
+    void wait_if_drained();
+    /// One try: bytes, 0 at the end, or -EAGAIN.
+    ssize_t try_receive(void* data, std::size_t n);
+    void note(ssize_t received, std::size_t room) noexcept;
+    std::size_t receive(void* data, std::size_t n);
+    std::size_t take(void* data, std::size_t n) noexcept;
+    std::string take(std::size_t n);
+    std::size_t buffered() const noexcept { return end_ - begin_; }
+    /// Reads ahead, once; false at the end of the stream.
+    bool fill();
+    void make_room();
+
+    Descriptor descriptor_;
+    const StreamKind kind_;
+    std::atomic<bool> reading_{false};
+    bool drained_ = false;
+    bool eof_ = false;
+    std::unique_ptr<char[]>
+        buffer_;  // what was read ahead; gone while it is empty and nothing comes
+    std::size_t capacity_ = 0;
+    std::size_t begin_ = 0;
+    std::size_t end_ = 0;
+    std::size_t limit_ = Stream::kDefaultLimit;
+    Lock writing_;
+};
+
+template <class S>
+S make_stream(Descriptor socket, std::size_t limit = Stream::kDefaultLimit) {
+    StreamStatePtr state(new StreamState(std::move(socket), StreamKind::socket));
+    state->set_limit(limit);
+    return StreamMaker::make<S>(std::move(state));
+}
+
+}  // namespace weft::detail

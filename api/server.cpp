@@ -1,0 +1,333 @@
+#include <weft/detail/engine.hpp>
+#include <weft/server.hpp>
+#include <weft/sync.hpp>
+#include <weft/task.hpp>
+#include <weft/task_group.hpp>
+#include <weft/time.hpp>
+
+#include <algorithm>
+#include <atomic>
+#include <optional>
+#include <stdexcept>
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "detail/connect.hpp"
+#include "detail/socket_names.hpp"
+#include "detail/stream_state.hpp"
+
+namespace weft {
+
+namespace detail {
+
+namespace {
+
+// A flood of connections shall not keep the worker from those that it has accepted.
+constexpr int kAcceptsInARow = 16;
+constexpr auto kShortestPause = std::chrono::milliseconds(10);
+constexpr auto kLongestPause = std::chrono::milliseconds(1000);
+
+/// The connection has gone before it was accepted: there will be others (accept(2)).
+bool concerns_one_connection(int error) noexcept {
+    constexpr int kSuch[] = {ECONNABORTED, EPROTO,       ENETDOWN,   ENOPROTOOPT, EHOSTDOWN,
+                             ENONET,       EHOSTUNREACH, EOPNOTSUPP, ENETUNREACH, EPERM};
+    return std::find(std::begin(kSuch), std::end(kSuch), error) != std::end(kSuch);
+}
+
+bool is_shortage(int error) noexcept {
+    return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+}
+
+/// A Unix socket's place in the file system.
+struct Place {
+    std::string path;
+    dev_t device = 0;
+    ino_t inode = 0;
+
+    /// Whether a socket lies there.
+    bool look() {
+        struct stat found{};
+        if (::stat(path.c_str(), &found) != 0 || !S_ISSOCK(found.st_mode)) return false;
+        device = found.st_dev;
+        inode = found.st_ino;
+        return true;
+    }
+};
+
+/// Whether nobody has a Unix socket's place any more. Asked by a socket of another type: who listens there is not bothered
+/// by a connection (it would be EPROTOTYPE).
+bool is_abandoned(const SocketAddress& address) {
+    int fd = calls::make_socket(AF_UNIX, SOCK_DGRAM, 0);
+    if (fd < 0) return false;
+    int rc = calls::connect(fd, address.data(), address.size());
+    calls::close(fd);
+    return rc == -ECONNREFUSED;
+}
+
+}  // namespace
+
+class ServerState : public std::enable_shared_from_this<ServerState> {
+public:
+    ServerState(std::unique_ptr<ConnectionHandler> handler, const ServerOptions& options)
+        : handler_(std::move(handler)), options_(options) {
+        if (options.max_connections != 0) slots_.emplace(options.max_connections);
+    }
+
+    void listen_on(const std::vector<SocketAddress>& addresses, const char* what);
+    void start();
+    void close() noexcept;
+    void cancel() noexcept {
+        close();
+        main_.cancel();
+    }
+    void wait_closed() {
+        if (main_.done()) return;
+        try {
+            shield(main_);
+        } catch (const CancelledError&) {
+            if (!main_.cancelled()) throw;
+            lowlevel::checkpoint();
+        }
+    }
+    /// Not ended by a cancel.
+    void wait_to_the_end() noexcept {
+        if (main_.core() != nullptr)
+            while (!main_.done())
+                join_core(*main_.core(), lowlevel::kNever, lowlevel::Interrupt::never,
+                          {"Server", this});
+    }
+
+    bool is_serving() const noexcept { return open_.load(); }
+    std::size_t connections() const noexcept { return connections_.load(); }
+    const std::vector<SocketAddress>& addresses() const noexcept { return addresses_; }
+
+private:
+    void add_listener(const SocketAddress& address, const char* what);
+    void accept_from(Descriptor& listener, TaskGroup& connections);
+    void take(Descriptor&& socket, TaskGroup& connections);
+    void serve_one(Descriptor& socket);
+    void pause(int error, Duration& length);
+
+    const std::unique_ptr<ConnectionHandler> handler_;
+    const ServerOptions options_;
+    std::vector<Descriptor> listeners_;
+    std::vector<SocketAddress> addresses_;
+    std::optional<Place> place_;
+    std::optional<Semaphore> slots_;
+    std::atomic<std::size_t> connections_{0};
+    std::atomic<bool> open_{true};
+    Task<void> main_;
+};
+
+void ServerState::add_listener(const SocketAddress& address, const char* what) {
+    auto checked = [&](int rc) {
+        if (rc < 0)
+            throw std::system_error(-rc, std::generic_category(),
+                                    std::string(what) + " " + address.to_string());
+    };
+    Descriptor socket = open_socket(address, SOCK_STREAM, what);
+    auto set = [&](int level, int name) {
+        int on = 1;
+        return socket.once(
+            [&](int fd) { return calls::set_option(fd, level, name, &on, sizeof on); });
+    };
+    if (address.is_unix()) {
+        std::string path = address.path();
+        if (!path.empty() && path[0] != '\0') {
+            place_ = Place{path};
+            if (place_->look() && is_abandoned(address)) ::unlink(path.c_str());
+        }
+    } else {
+        checked(set(SOL_SOCKET, SO_REUSEADDR));
+        if (options_.shards > 1 || options_.reuse_port) checked(set(SOL_SOCKET, SO_REUSEPORT));
+        if (address.is_ipv6()) checked(set(IPPROTO_IPV6, IPV6_V6ONLY));
+        apply(options_.tcp, socket.fd());  // connections inherit it
+    }
+    checked(socket.once([&](int fd) { return calls::bind(fd, address.data(), address.size()); }));
+    checked(socket.once([&](int fd) { return calls::listen(fd, options_.backlog); }));
+    if (place_) place_->look();
+    listeners_.push_back(std::move(socket));
+}
+
+// With port 0 the first one gets what is free, and the others have to have the same.
+void ServerState::listen_on(const std::vector<SocketAddress>& addresses, const char* what) {
+    int port = 0;
+    for (SocketAddress address : addresses) {
+        for (unsigned shard = 0; shard < options_.shards; ++shard) {
+            if (!address.is_unix() && address.port() == 0) address = address.with_port(port);
+            add_listener(address, what);
+            if (shard == 0) addresses_.push_back(local_address_of(listeners_.back(), what));
+            if (port == 0) port = addresses_.front().port();
+        }
+    }
+}
+
+void ServerState::start() {
+    main_ = create_task(
+        [self = shared_from_this()] {
+            ServerState& state = *self;
+            task_group([&](TaskGroup& connections) {
+                task_group([&](TaskGroup& acceptors) {
+                    for (Descriptor& listener : state.listeners_)
+                        acceptors.create_task([&] { state.accept_from(listener, connections); });
+                });
+            });
+        },
+        {.name = "Server"});
+}
+
+void ServerState::close() noexcept {
+    if (!open_.exchange(false)) return;
+    for (Descriptor& listener : listeners_) listener.close();
+    Place now;
+    if (!place_) return;
+    now.path = place_->path;
+    // Somebody else's may lie there by now.
+    if (now.look() && now.device == place_->device && now.inode == place_->inode)
+        ::unlink(now.path.c_str());
+}
+
+// --- accepting ----------------------------------------------------------------------------------------------------
+
+void ServerState::accept_from(Descriptor& listener, TaskGroup& connections) {
+    Duration pause_length{};
+    for (int in_a_row = 1;; ++in_a_row) {
+        if (slots_) slots_->acquire();
+        int fd = listener.retry(Side::in, "Server.accept", calls::accept);
+        if (fd >= 0) {
+            pause_length = {};
+            take(Descriptor(fd, "weft::Server"), connections);
+        } else {
+            if (slots_) slots_->release();
+            if (fd == -EBADF) return;
+            if (is_shortage(-fd)) {
+                pause(-fd, pause_length);
+            } else if (!concerns_one_connection(-fd)) {
+                throw std::system_error(-fd, std::generic_category(), "weft::Server: accept");
+            }
+        }
+        if (in_a_row % kAcceptsInARow == 0) yield();
+    }
+}
+
+void ServerState::pause(int error, Duration& length) {
+    if (length == Duration{})
+        report_error("a server pauses: no connection can be accepted",
+                     std::make_exception_ptr(
+                         std::system_error(error, std::generic_category(), "weft::Server: accept")),
+                     nullptr, {});
+    length = std::clamp<Duration>(length * 2, kShortestPause, kLongestPause);
+    weft::sleep(length);
+}
+
+void ServerState::take(Descriptor&& socket, TaskGroup& connections) {
+    ++connections_;
+    try {
+        connections.create_task(
+            [this, socket = std::move(socket)]() mutable { serve_one(socket); });
+    } catch (...) {
+        --connections_;
+        if (slots_) slots_->release();
+        throw;
+    }
+}
+
+void ServerState::serve_one(Descriptor& socket) {
+    struct Served {
+        ServerState& state;
+        ~Served() {
+            --state.connections_;
+            if (state.slots_) state.slots_->release();
+        }
+    } served{*this};
+    try {
+        StreamStatePtr stream(new StreamState(std::move(socket), StreamKind::socket));
+        stream->set_limit(options_.limit);
+        handler_->handle(std::move(stream));
+    } catch (const CancelledError&) {
+        throw;
+    } catch (const KeyboardInterrupt&) {
+        throw;
+    } catch (...) {
+        report_error("error in the handler of a connection to " + addresses_.front().to_string(),
+                     std::current_exception(), nullptr, {});
+    }
+}
+
+std::vector<SocketAddress> addresses_to_listen_on(const std::string& host, int port,
+                                                  const ServerOptions& options) {
+    lowlevel::require_task("start_server");
+    return getaddrinfo(host, port, options.family, Passive::yes);
+}
+
+std::shared_ptr<ServerState> serve(std::unique_ptr<ConnectionHandler> handler,
+                                   const std::vector<SocketAddress>& addresses,
+                                   const ServerOptions& options, const char* what) {
+    lowlevel::require_task(what);
+    if (options.shards == 0)
+        throw std::invalid_argument(std::string(what) + ": shards must be one at least");
+    auto state = std::make_shared<ServerState>(std::move(handler), options);
+    state->listen_on(addresses, what);
+    state->start();
+    return state;
+}
+
+}  // namespace detail
+
+// --- Server -------------------------------------------------------------------------------------------------------
+
+Server& Server::operator=(Server&& other) noexcept {
+    std::swap(state_, other.state_);
+    return *this;
+}
+
+Server::~Server() {
+    if (state_ == nullptr) return;
+    state_->cancel();
+    state_->wait_to_the_end();
+}
+
+namespace {
+
+detail::ServerState& state_of(const std::shared_ptr<detail::ServerState>& state) {
+    if (state == nullptr) throw UsageError("weft::Server: there is no server");
+    return *state;
+}
+
+}  // namespace
+
+int Server::port() const { return addresses().front().port(); }
+
+const std::vector<SocketAddress>& Server::addresses() const { return state_of(state_).addresses(); }
+
+bool Server::is_serving() const noexcept { return state_ != nullptr && state_->is_serving(); }
+
+std::size_t Server::connections() const noexcept {
+    return state_ != nullptr ? state_->connections() : 0;
+}
+
+void Server::close() noexcept {
+    if (state_ != nullptr) state_->close();
+}
+
+void Server::cancel() noexcept {
+    if (state_ != nullptr) state_->cancel();
+}
+
+void Server::wait_closed() { state_of(state_).wait_closed(); }
+
+void Server::serve_forever() {
+    detail::ServerState& state = state_of(state_);
+    try {
+        state.wait_closed();
+    } catch (const CancelledError&) {
+        state.close();
+        state.wait_to_the_end();
+        throw;
+    }
+}
+
+}  // namespace weft

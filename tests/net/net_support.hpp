@@ -1,0 +1,115 @@
+// What the tests of sockets share: where they run, and peers that are no weft at all. All speak to loopback alone.
+#pragma once
+
+#include <cerrno>
+#include <filesystem>
+#include <string>
+#include <system_error>
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "api/core_support.hpp"
+
+namespace weft::test {
+
+inline std::size_t open_descriptors() {
+    std::size_t n = 0;
+    for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator("/proc/self/fd"))
+        ++n;
+    return n;
+}
+
+/// Real sockets, so no simulation. At the end of each test no descriptor is open that was not before.
+class OnSockets : public Everywhere {
+protected:
+    void SetUp() override {
+        Everywhere::SetUp();
+        descriptors_before_ = open_descriptors();
+    }
+    void TearDown() override {
+        Everywhere::TearDown();
+        EXPECT_EQ(open_descriptors(), descriptors_before_) << "descriptors are left open";
+    }
+
+private:
+    std::size_t descriptors_before_ = 0;
+};
+
+/// What errno the std::system_error that f ends with carries; 0: none.
+template <class F>
+int errno_of(F&& f) {
+    try {
+        std::forward<F>(f)();
+    } catch (const std::system_error& e) {
+        return e.code().value();
+    }
+    return 0;
+}
+
+/// Two ends of one connection.
+struct Pair {
+    UnixStream a;
+    UnixStream b;
+
+    Pair() {
+        int fds[2];
+        if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0)
+            throw std::system_error(errno, std::generic_category(), "socketpair");
+        a = UnixStream::from_fd(fds[0]);
+        b = UnixStream::from_fd(fds[1]);
+    }
+};
+
+/// A client made of blocking system calls, in a thread of its own.
+class PlainClient {
+public:
+    explicit PlainClient(int port) : fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+        sockaddr_in address{};
+        address.sin_family = AF_INET;
+        address.sin_port = htons(static_cast<std::uint16_t>(port));
+        address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        if (::connect(fd_, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0)
+            throw std::system_error(errno, std::generic_category(), "connect");
+    }
+    ~PlainClient() { close(); }
+    PlainClient(const PlainClient&) = delete;
+    PlainClient& operator=(const PlainClient&) = delete;
+
+    void close() {
+        if (fd_ >= 0) ::close(fd_);
+        fd_ = -1;
+    }
+    /// With a reset.
+    void abort() {
+        linger at_once{1, 0};
+        ::setsockopt(fd_, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+        close();
+    }
+    void write(const std::string& data) {
+        for (std::size_t sent = 0; sent < data.size();) {
+            ssize_t n = ::send(fd_, data.data() + sent, data.size() - sent, MSG_NOSIGNAL);
+            if (n < 0) throw std::system_error(errno, std::generic_category(), "send");
+            sent += static_cast<std::size_t>(n);
+        }
+    }
+    std::string read(std::size_t n) {
+        std::string data(n, '\0');
+        ssize_t got = ::recv(fd_, data.data(), n, 0);
+        if (got < 0) throw std::system_error(errno, std::generic_category(), "recv");
+        data.resize(static_cast<std::size_t>(got));
+        return data;
+    }
+    std::string read_all() {
+        std::string all;
+        for (std::string part; !(part = read(65536)).empty();) all += part;
+        return all;
+    }
+    int fd() const { return fd_; }
+
+private:
+    int fd_;
+};
+
+}  // namespace weft::test
