@@ -11,6 +11,8 @@ namespace weft::detail {
 
 namespace {
 
+constexpr int kManyCancels = 100;
+
 struct GatherWatch : Watch, CancelHook {
     Core* failed = nullptr;  // the first one; guarded by lock
     bool stop_at_failure = false;
@@ -18,7 +20,7 @@ struct GatherWatch : Watch, CancelHook {
     std::atomic<bool> cancel_requested{false};
     std::string message;  // of the cancel
 
-    GatherWatch() noexcept { hears_done_at_once = true; }
+    GatherWatch() noexcept { hears_done_at_once = passes_cancel = true; }
     void hear(Core& child, std::size_t) noexcept override {
         if (child.outcome != Outcome::value && failed == nullptr) failed = &child;
     }
@@ -32,15 +34,35 @@ struct GatherWatch : Watch, CancelHook {
         return !cancel_requested.load() && (!stop_at_failure || failed == nullptr);
     }
 
-    static void cancel_children(CancelHook& self, const std::string& message) noexcept {
+    static void on_cancel(CancelHook& self, CancelWalk& walk) noexcept {
         auto& watch = static_cast<GatherWatch&>(self);
+        watch.note_cancel(walk);
+        if (watch.strict()) watch.let_go_of_circle(0, walk);
+    }
+
+    void note_cancel(CancelWalk& walk) noexcept {
         try {
-            watch.message = message;
+            message = walk.message();
         } catch (const std::bad_alloc&) {
             // The cancel matters more than its text.
         }
-        watch.cancel_requested.store(true);
-        for (std::size_t i = 0; i < watch.size(); ++i) cancel_core(watch.core(i), message);
+        cancel_requested.store(true);
+        for (std::size_t i = 0; i < size(); ++i)
+            if (!let_go(i)) walk.add(core(i));
+    }
+
+    /// Those that wait for the task itself will not end before it does; see circle.cpp.
+    void let_go_of_circle(int cancels, CancelWalk& walk) noexcept {
+        bool all = false;
+        for (std::size_t i = 0; i < size() && !all; ++i) all = keeps_waiting(core(i));
+        std::size_t most = all ? SIZE_MAX : tasks_to_look_at(cancels);
+        if (most == 0) return;
+        TasksInWait in_wait(*awaiter(), most);
+        for (std::size_t i = 0; i < size(); ++i)
+            if (!let_go(i) && in_wait.contains(core(i))) {
+                in_wait.add_way_from(core(i), walk);
+                let_go_of(i);
+            }
     }
 
     void run_unstarted_inline() noexcept {
@@ -54,13 +76,25 @@ struct GatherWatch : Watch, CancelHook {
 
     void wait_until_over() {
         PassingOn passing_on(*current_task());
+        // One that has come while children ran on top went to all of them, and does not come again.
+        int cancels = 0;
+        if (cancel_requested.load()) {
+            CancelWalk walk(message);
+            let_go_of_circle(kManyCancels, walk);
+            walk.run();
+        }
         // In asyncio's order a cancel goes to the children at once, not when the waiter gets its turn.
         if (strict()) set_cancel_hook(*current_task(), this);
         bool waited = !is_over();
         while (wait({"gather", this}) == lowlevel::Woken::by_cancel) {
             std::string text;
             lowlevel::take_cancel(&text);
-            cancel_children(*this, text);
+            CancelWalk walk(text);
+            let_go_of_circle(cancels++, walk);
+            note_cancel(walk);
+            walk.run();
+            let_go_of_circle(0, walk);
+            walk.run();
         }
         if (strict()) set_cancel_hook(*current_task(), nullptr);
         if (waited) meets_cancel = cancel_due();
@@ -74,7 +108,7 @@ void gather_cores(Core* const* cores, std::size_t n, GatherMode mode, std::size_
     if (n == 0) return;
     auto shared = std::make_shared<GatherWatch>();
     GatherWatch& watch = *shared;
-    watch.cancel = GatherWatch::cancel_children;
+    watch.cancel = GatherWatch::on_cancel;
     watch.stop_at_failure = mode == GatherMode::first_error;
     watch.begin(cores, n, at_most);
     if (unlaunched != nullptr) unlaunched->release();

@@ -72,61 +72,81 @@ void TaskGroupState::interrupt_body() noexcept {
 }
 
 void TaskGroupState::settle(TaskCore& child) noexcept {
-    bool interrupt = false;
-    {
-        std::lock_guard guard(lock_);
-        if (child.outcome == Outcome::error) {
-            child.error_read.store(true);
-            errors_.push_back(child.error);
-            if (!aborting_) {
-                abort_locked({});
-                interrupt = start_interrupt_locked();
-            }
-        }
-    }
     // Without the lock (lock order), and while this child still counts: else the group might be gone by then.
-    if (interrupt) interrupt_body();
+    if (child.outcome == Outcome::error) note_failure(child);
     std::lock_guard guard(lock_);
     unlink(child);
     if (canceller_.load() == &child) canceller_.store(nullptr);
     if (first_ == nullptr && waiter_.core != nullptr) lowlevel::unpark(waiter_);
 }
 
-void TaskGroupState::abort_locked(const std::string& message) noexcept {
+void TaskGroupState::note_failure(TaskCore& child) noexcept {
+    bool interrupt = false;
+    CancelWalk walk;
+    {
+        std::lock_guard guard(lock_);
+        child.error_read.store(true);
+        errors_.push_back(child.error);
+        if (!aborting_) {
+            abort_locked(walk);
+            interrupt = start_interrupt_locked();
+        }
+    }
+    walk.run();
+    if (interrupt) interrupt_body();
+}
+
+// The walk runs without the lock: what a child waits for may wait for this group's task, and then it comes back here.
+void TaskGroupState::abort_locked(CancelWalk& walk) noexcept {
     aborting_ = true;
-    for (TaskCore* child = first_; child != nullptr; child = child->scope_next)
-        cancel_task(*child, message);
+    parent_.keeps_waiting.store(phase_ == Phase::exiting && first_ != nullptr);
+    for (TaskCore* child = first_; child != nullptr; child = child->scope_next) walk.add(*child);
+}
+
+void TaskGroupState::abort(const std::string& message) noexcept {
+    CancelWalk walk(message);
+    {
+        std::lock_guard guard(lock_);
+        if (!aborting_) abort_locked(walk);
+    }
+    walk.run();
 }
 
 void TaskGroupState::cancel_all(const std::string& message) noexcept {
-    std::lock_guard guard(lock_);
-    abort_locked(message);
+    CancelWalk walk(message);
+    {
+        std::lock_guard guard(lock_);
+        abort_locked(walk);
+    }
+    walk.run();
 }
 
 // A cancel from outside that meets the parent while children run inline on top of it.
-void TaskGroupState::on_cancel(CancelHook& self, const std::string& message) noexcept {
+void TaskGroupState::on_cancel(CancelHook& self, CancelWalk& walk) noexcept {
     auto& group = static_cast<TaskGroupState&>(self);
     std::lock_guard guard(group.lock_);
     try {
-        group.cancelled_ = std::make_exception_ptr(CancelledError(message));
+        group.cancelled_ = std::make_exception_ptr(CancelledError(walk.message()));
     } catch (const std::bad_alloc&) {
         group.cancelled_ = std::make_exception_ptr(CancelledError());
     }
-    if (!group.aborting_) group.abort_locked(message);
+    if (!group.aborting_) group.abort_locked(walk);
 }
 
 void TaskGroupState::cancel_group() {
     bool interrupt = false;
+    CancelWalk walk;
     {
         std::lock_guard guard(lock_);
         if (phase_ == Phase::finished || cancelled_by_user_) return;
         cancelled_by_user_ = true;
         canceller_.store(current_task());
         if (!aborting_) {
-            abort_locked({});
+            abort_locked(walk);
             interrupt = start_interrupt_locked();
         }
     }
+    walk.run();
     if (interrupt) interrupt_body();
 }
 
@@ -162,10 +182,12 @@ bool TaskGroupState::run_unstarted_inline() noexcept {
 }
 
 void TaskGroupState::note_cancel(const std::string& message) {
-    std::lock_guard guard(lock_);
-    // Whether it is our own, for the body, or from outside is told by the count, at the end.
-    if (cancelled_ == nullptr) cancelled_ = std::make_exception_ptr(CancelledError(message));
-    if (!aborting_) abort_locked(message);
+    {
+        std::lock_guard guard(lock_);
+        // Whether it is our own, for the body, or from outside is told by the count, at the end.
+        if (cancelled_ == nullptr) cancelled_ = std::make_exception_ptr(CancelledError(message));
+    }
+    abort(message);
 }
 
 void TaskGroupState::wait_for_children() {
@@ -182,6 +204,7 @@ void TaskGroupState::wait_for_children() {
         {
             std::lock_guard guard(lock_);
             waiter_ = {};
+            parent_.keeps_waiting.store(aborting_ && first_ != nullptr);
             if (first_ == nullptr) return;
         }
         auto commit = [this](Waiter self) noexcept {
@@ -236,8 +259,8 @@ bool TaskGroupState::finish(std::exception_ptr body_error) {
     {
         std::lock_guard guard(lock_);
         phase_ = Phase::exiting;
-        if (body_error != nullptr && !aborting_) abort_locked({});
     }
+    if (body_error != nullptr) abort({});
     wait_for_children();
     // Our own cancel of the body is taken back; what is left came from outside. Not before the children are gone: the
     // one whose failure interrupts the body counts until its cancel has landed.

@@ -30,6 +30,7 @@ namespace {
 
 struct ShieldNode : JoinNode {
     Waiter waiter;
+    std::atomic<TaskCore*> self{current_task()};
     rt::Scheduler* strict = nullptr;  // the waiter's runtime, if it keeps asyncio's order
 };
 
@@ -47,7 +48,7 @@ void wake_shielded(JoinNode& self, Core&) noexcept {
 void wait_shielded(Core& core) {
     ShieldNode node;
     node.notify = wake_shielded;
-    node.awaiter = current_task();
+    node.awaiter = &node.self;
     if (options_of(*current_scheduler()).strict) node.strict = current_scheduler();
     auto commit = [&](Waiter self) noexcept {
         node.waiter = self;

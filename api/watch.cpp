@@ -17,12 +17,13 @@ void Watch::begin(Core* const* cores, std::size_t n, std::size_t at_most) {
     strict_ = options_of(*home_).strict;
     if (n > std::size(few_)) many_ = std::make_unique<Node[]>(n);
     if (at_most != 0) launched_ = 0;
-    TaskCore* self = current_task();
+    if (passes_cancel) awaiter_.store(current_task());
     for (std::size_t i = 0; i < n; ++i) {
         Node& node = nodes()[i];
         node.watch = this;
         node.notify = on_done;
-        node.awaiter = self;
+        node.awaiter = &awaiter_;
+        node.passes_cancel = passes_cancel;
         if (add_joiner(*cores[i], node)) continue;
         if (hears_done_at_once)
             settle(*cores[i], i);
@@ -46,6 +47,15 @@ void Watch::end() noexcept {
     for (std::size_t i = 0; i < size_; ++i) remove_joiner(*cores_[i], nodes()[i]);
     for (; unlaunched < size_; ++unlaunched)
         close_unlaunched(static_cast<TaskCore&>(*cores_[unlaunched]));
+}
+
+void Watch::let_go_of(std::size_t i) noexcept {
+    Node& node = nodes()[i];
+    if (!remove_joiner(*cores_[i], node)) return;
+    node.let_go = true;
+    std::lock_guard guard(lock);
+    --pending;
+    if (over() && waiter_.core != nullptr) lowlevel::unpark(waiter_);
 }
 
 // With the lock; to be launched without it, for where that fails the task is ended here and now.
@@ -89,6 +99,15 @@ lowlevel::Woken Watch::wait(lowlevel::WaitReason reason, TimePoint deadline) noe
         waiter_ = self;
         return true;
     };
+    struct Named {
+        Watch& watch;
+        // Who passes its cancels on is named from begin() to end(), which are in one frame of its. An as_completed may
+        // be gone through by one task after another, and outlive them.
+        ~Named() {
+            if (!watch.passes_cancel) watch.awaiter_.store(nullptr);
+        }
+    } named{*this};
+    awaiter_.store(current_task());
     for (;;) {
         {
             std::lock_guard guard(lock);

@@ -20,6 +20,7 @@
 #include <weft/detail/basic_errors.hpp>
 
 #include <algorithm>
+#include <cstddef>
 #include <mutex>
 
 #include "check.hpp"
@@ -29,6 +30,8 @@
 namespace weft::detail {
 
 namespace {
+
+constexpr std::size_t kAll = SIZE_MAX;
 
 void keep_message(TaskCore& task, const std::string& message) noexcept {
     if (message.empty() && task.extra == nullptr) return;
@@ -58,25 +61,6 @@ CancelRequest request(TaskCore& task, const std::string& message) noexcept {
     return result;
 }
 
-bool pass_on(TaskCore& task, const std::string& message) noexcept;
-
-bool cancel_one(TaskCore& task, const std::string& message) noexcept {
-    for (CancelRequest result = request(task, message);; result = task.word.request_cancel()) {
-        switch (result) {
-            case CancelRequest::is_done:
-                return false;
-            case CancelRequest::pending:
-                return true;
-            case CancelRequest::claimed:
-                rt::make_runnable(task);
-                return true;
-            case CancelRequest::is_buried:
-                if (pass_on(task, message)) return true;
-                cpu_relax();
-        }
-    }
-}
-
 /// Counted only: another one is cancelled in its place.
 void note_passed_request(TaskCore& task, const std::string& message) noexcept {
     std::lock_guard guard(task.lock);
@@ -86,25 +70,201 @@ void note_passed_request(TaskCore& task, const std::string& message) noexcept {
     note_met(task);
 }
 
+void give_back(Core& core) noexcept {
+    // It may have ended, and this reference be the last: what it gave is not destroyed here, under the caller's locks.
+    rt::Worker* worker = rt::current_worker();
+    if (worker != nullptr && core.kind == CoreKind::task)
+        worker->drop_later(static_cast<TaskCore&>(core));
+    else
+        drop_ref(core);
+}
+
+bool cancel_future(Core& core, const std::string& message) noexcept {
+    if (!claim_outcome(core)) return false;
+    core.error = std::make_exception_ptr(CancelledError(message));
+    core.outcome = Outcome::cancelled;
+    complete(core);
+    return true;
+}
+
+}  // namespace
+
+const std::string CancelWalk::kNoMessage;
+
+CancelWalk::~CancelWalk() {
+    for (Core* core : due_) give_back(*core);
+}
+
+void CancelWalk::add(Core& core) noexcept {
+    try {
+        due_.push_back(&core);
+        add_ref(core);
+    } catch (const std::bad_alloc&) {
+        CancelWalk(message_).run(core);
+    }
+}
+
+/// In the order in which they were added; what one of them adds comes before the next.
+void CancelWalk::arrange(std::size_t from) noexcept {
+    std::reverse(due_.begin() + static_cast<std::ptrdiff_t>(from), due_.end());
+}
+
+void CancelWalk::run() noexcept {
+    arrange(0);
+    drain();
+}
+
+bool CancelWalk::run(Core& first) noexcept {
+    bool cancelled = cancel(first);
+    drain();
+    return cancelled;
+}
+
+void CancelWalk::run_above(TaskCore& task) noexcept {
+    rt::check(follow(task, CancelRequest::is_buried),
+              "a cancel was to be passed on, and nobody is on top");
+    drain();
+}
+
+void CancelWalk::drain() noexcept {
+    while (!due_.empty()) {
+        Core* core = due_.back();
+        due_.pop_back();
+        cancel(*core);
+        give_back(*core);
+    }
+}
+
+bool CancelWalk::cancel(Core& core) noexcept {
+    if (core.kind != CoreKind::task) return cancel_future(core, message_);
+    auto& task = static_cast<TaskCore&>(core);
+    rt::Worker* worker = rt::current_worker();
+    if (worker != nullptr && worker->strict() && &worker->scheduler == task.scheduler)
+        return cancel_in_order(task);
+    return cancel_on_top(task);
+}
+
+/// False: it has been asked before. Two tasks may wait for the same one, or one it waits for may wait for it.
+bool CancelWalk::ask_hook(TaskCore& task) noexcept {
+    try {
+        if (!hooks_met_.insert(&task).second) return false;
+    } catch (const std::bad_alloc&) {
+        // Without the list it goes on, as long as they do not wait for each other.
+    }
+    std::size_t before = due_.size();
+    task.cancel_hook->cancel(*task.cancel_hook, *this);
+    arrange(before);
+    return true;
+}
+
+bool CancelWalk::cancel_on_top(TaskCore& first) noexcept {
+    return follow(first, request(first, message_));
+}
+
+namespace {
+
+/// The task on top, with a reference; null: it has gone. See [inner.2].
+TaskCore* hold_inner(TaskCore& task) noexcept {
+    TaskCore* inner = task.inner.load(std::memory_order_relaxed);
+    if (inner == nullptr || !inner->word.try_add_ref()) return nullptr;
+    if (task.inner.load(std::memory_order_relaxed) == inner) return inner;
+    give_back(*inner);
+    return nullptr;
+}
+
+}  // namespace
+
+bool keeps_waiting(Core& core) noexcept {
+    if (core.kind != CoreKind::task) return false;
+    auto* task = static_cast<TaskCore*>(&core);
+    add_ref(*task);
+    for (;;) {
+        bool keeps = task->keeps_waiting.load();
+        TaskCore* inner = !keeps && task->word.buried() ? hold_inner(*task) : nullptr;
+        give_back(*task);
+        if (inner == nullptr) return keeps;
+        task = inner;
+    }
+}
+
+/// What became of the request to `first` is known; from there it goes up, to who is on top. If the one above has gone,
+/// the one below goes on by itself, and is to be asked again.
+bool CancelWalk::follow(TaskCore& first, CancelRequest result) noexcept {
+    std::vector<TaskCore*> below;  // the task, between the first and it, with a reference to each
+    TaskCore* task = &first;       // with a reference, unless it is the first
+    for (;;) {
+        if (result == CancelRequest::claimed) rt::make_runnable(*task);
+        if (result == CancelRequest::claimed || result == CancelRequest::pending) break;
+        if (result == CancelRequest::is_done) {
+            if (task == &first) return false;
+            give_back(*task);
+            task = below.empty() ? &first : below.back();
+            if (!below.empty()) below.pop_back();
+            result = task->word.request_cancel();
+            continue;
+        }
+        {
+            std::lock_guard guard(task->lock);
+            if (task->cancel_hook != nullptr) {
+                ask_hook(*task);
+                break;
+            }
+        }
+        TaskCore* inner = hold_inner(*task);
+        if (inner == nullptr) {
+            cpu_relax();
+            result = task->word.request_cancel();
+            continue;
+        }
+        if (task != &first) {
+            try {
+                below.push_back(task);
+            } catch (const std::bad_alloc&) {
+                give_back(*task);  // if the inner one has gone, the way begins again at the first
+            }
+        }
+        task = inner;
+        result = request(*task, message_);
+    }
+    if (task != &first) give_back(*task);
+    for (TaskCore* held : below) give_back(*held);
+    return true;
+}
+
 /// Strict mode, as asyncio: a request goes at once to the end of the chain of awaits, instead of waking each on the
 /// way. All of a strict runtime's tasks stand still while its one worker is here, so their fields may be read.
-bool cancel_in_order(TaskCore& first, const std::string& message) noexcept {
+///
+/// Where it comes round, to a task that it has met, all of that circle would wait for each other for ever: so that task
+/// is woken by it, and finds out for itself (see tasks_to_look_at). In a chain that has no hooks the round is found as
+/// Brent does it: by a mark that moves on, farther each time.
+bool CancelWalk::cancel_in_order(TaskCore& first) noexcept {
     TaskCore* task = &first;
-    for (;;) {
+    TaskCore* mark = &first;
+    std::size_t left = 1;
+    for (std::size_t stride = 1;;) {
         if (task->scheduler.load() != first.scheduler.load() || !task->word.parked() ||
             task->word.shielded())
-            return cancel_one(*task, message);
-        if (CancelHook* hook = task->cancel_hook) {
-            note_passed_request(*task, message);
-            hook->cancel(*hook, message);
+            return cancel_on_top(*task);
+        if (task->cancel_hook != nullptr) {
+            if (!ask_hook(*task) && TasksInWait(*task, kAll).contains(*task))
+                return cancel_on_top(*task);
+            note_passed_request(*task, message_);
             return true;
         }
-        if (task->waits_for != rt::kAwaits) return cancel_one(*task, message);
+        if (task->waits_for != rt::kAwaits) return cancel_on_top(*task);
         auto* awaited = static_cast<Core*>(const_cast<void*>(task->waits_on));
-        note_passed_request(*task, message);
+        // It would stop there.
+        if (keeps_waiting(*awaited) && TasksInWait(*task, kAll).contains(*awaited))
+            return cancel_on_top(*task);
+        note_passed_request(*task, message_);
         if (awaited->kind == CoreKind::task) {
             task = static_cast<TaskCore*>(awaited);
-        } else if (cancel_core(*awaited, message)) {
+            if (task == &first || task == mark) return cancel_on_top(*task);
+            if (--left == 0) {
+                mark = task;
+                left = stride *= 2;
+            }
+        } else if (cancel_future(*awaited, message_)) {
             return true;
         } else {
             // Another thread is just setting that future: the cancel is the waiter's alone.
@@ -114,38 +274,8 @@ bool cancel_in_order(TaskCore& first, const std::string& message) noexcept {
     }
 }
 
-/// False: the one above has gone, so the task goes on by itself and is to be asked again.
-bool pass_on(TaskCore& task, const std::string& message) noexcept {
-    {
-        std::lock_guard guard(task.lock);
-        if (task.cancel_hook != nullptr) {
-            task.cancel_hook->cancel(*task.cancel_hook, message);
-            return true;
-        }
-    }
-    TaskCore* inner = task.inner.load(std::memory_order_relaxed);
-    if (inner == nullptr || !inner->word.try_add_ref()) return false;
-    bool passed =
-        task.inner.load(std::memory_order_relaxed) == inner && cancel_one(*inner, message);
-    // It may have ended, and this reference be the last: what it gave is not destroyed here, under the caller's locks.
-    if (rt::Worker* worker = rt::current_worker())
-        worker->drop_later(*inner);
-    else
-        drop_ref(*inner);
-    return passed;
-}
-
-}  // namespace
-
 bool cancel_task(TaskCore& task, const std::string& message) noexcept {
-    if (rt::Worker* worker = rt::current_worker();
-        worker != nullptr && worker->strict() && &worker->scheduler == task.scheduler)
-        return cancel_in_order(task, message);
-    return cancel_one(task, message);
-}
-
-void pass_cancel_on(TaskCore& task, const std::string& message) noexcept {
-    rt::check(pass_on(task, message), "a cancel was to be passed on, and nobody is on top");
+    return CancelWalk(message).run(task);
 }
 
 void set_cancel_hook(TaskCore& task, CancelHook* hook) noexcept {
@@ -220,12 +350,7 @@ bool claim_outcome(Core& core) noexcept {
 }
 
 bool cancel_core(Core& core, const std::string& message) noexcept {
-    if (core.kind == CoreKind::task) return cancel_task(static_cast<TaskCore&>(core), message);
-    if (!claim_outcome(core)) return false;
-    core.error = std::make_exception_ptr(CancelledError(message));
-    core.outcome = Outcome::cancelled;
-    complete(core);
-    return true;
+    return CancelWalk(message).run(core);
 }
 
 }  // namespace weft::detail

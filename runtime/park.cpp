@@ -40,7 +40,7 @@ void bury_tasks_below(TaskCore& top) noexcept {
     for (TaskCore* t = below(top); t != nullptr && !t->word.buried(); t = below(*t)) {
         if (!t->word.bury()) continue;
         std::string message;
-        if (take_cancel_of(*t, &message)) detail::pass_cancel_on(*t, message);
+        if (take_cancel_of(*t, &message)) detail::CancelWalk(message).run_above(*t);
     }
 }
 

@@ -55,22 +55,32 @@ protected:
     std::size_t size() const noexcept { return size_; }
     Core& core(std::size_t i) const noexcept { return *cores_[i]; }
 
+    TaskCore* awaiter() const noexcept { return awaiter_.load(); }
+
+    /// By the one who watches, or while it stands still: that core counts as ended, and is not heard of.
+    void let_go_of(std::size_t i) noexcept;
+    bool let_go(std::size_t i) noexcept { return nodes()[i].let_go; }
+
     SpinLock lock;
     std::size_t pending = 0;
     /// In strict mode: whether what is done when it begins is heard of then and there, as by asyncio's gather, or by a
     /// callback all the same, as by its wait and as_completed.
     bool hears_done_at_once = false;
+    /// A cancel of the one who waits goes to the cores.
+    bool passes_cancel = false;
 
 private:
     struct Node : JoinNode {
         Watch* watch = nullptr;
+        bool let_go = false;
     };
     static void on_done(JoinNode& self, Core& core) noexcept;
     void settle(Core& core, std::size_t index) noexcept;
     TaskCore* next_to_launch() noexcept;
     Node* nodes() noexcept { return many_ != nullptr ? many_.get() : few_; }
 
-    Waiter waiter_;  // guarded by lock
+    Waiter waiter_;                            // guarded by lock
+    std::atomic<TaskCore*> awaiter_{nullptr};  // who waits; see JoinNode
     Core* const* cores_ = nullptr;
     std::size_t size_ = 0;
     std::size_t launched_ = 0;  // guarded by lock; the cores from here on are not launched

@@ -40,8 +40,10 @@ private:
 
     static void on_child_done(Scope& self, TaskCore& child) noexcept;
     void settle(TaskCore& child) noexcept;
-    static void on_cancel(CancelHook& self, const std::string& message) noexcept;
-    void abort_locked(const std::string& message) noexcept;
+    static void on_cancel(CancelHook& self, CancelWalk& walk) noexcept;
+    void abort_locked(CancelWalk& walk) noexcept;
+    void abort(const std::string& message) noexcept;
+    void note_failure(TaskCore& child) noexcept;
     void wait_for_children();
     bool run_unstarted_inline() noexcept;
     void note_cancel(const std::string& message);

@@ -161,8 +161,22 @@ bool remove_joiner(Core& core, JoinNode& node) noexcept;
 /// Takes out the first node that `wanted(node, argument)` says; null: there is none. It is asked under the core's lock.
 JoinNode* take_joiner(Core& core, bool (*wanted)(const JoinNode& node, const void* argument),
                       const void* argument) noexcept;
-/// The tasks that wait for the core, by a node, as a group's owner or below it; with a reference each. Any thread.
-std::vector<TaskCore*> awaiters_of(Core& core);
+/// Tasks, with a reference to each, which it gives back.
+struct TaskRefs {
+    std::vector<TaskCore*> tasks;
+    TaskRefs() = default;
+    ~TaskRefs() { drop(tasks.size()); }
+    TaskRefs(const TaskRefs&) = delete;
+    TaskRefs& operator=(const TaskRefs&) = delete;
+    /// The first n.
+    void drop(std::size_t n) noexcept;
+};
+/// Which waits count: all, or those whose task passes its cancels on to what it waits for, and does not go on before
+/// that has ended.
+enum class Edges : std::uint8_t { all, that_pass_cancels };
+/// Puts the tasks that wait for the core, by a node, as a group's owner or below it, in the place of what is in `refs`.
+/// Some may come twice. Any thread. std::bad_alloc.
+void awaiters_of(Core& core, Edges edges, TaskRefs& refs);
 /// A future's end, after `outcome` was claimed and written: sets done and tells the joiners.
 void complete(Core& core) noexcept;
 
@@ -177,8 +191,6 @@ bool try_run_inline(TaskCore& task) noexcept;
 
 /// Asks a task to cancel; false if it is done.
 bool cancel_task(TaskCore& task, const std::string& message) noexcept;
-/// A cancel that is due at a task below others: goes to the hook or to the task on top.
-void pass_cancel_on(TaskCore& task, const std::string& message) noexcept;
 void set_cancel_hook(TaskCore& task, CancelHook* hook) noexcept;
 /// The requests that a task has met and not taken back, and whether one of them is not delivered yet.
 struct CancelState {

@@ -1,6 +1,9 @@
 // Many tasks, and long chains of them: neither the stack nor the kernel's map count is the limit.
 #include <weft/weft.hpp>
 
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
 #include <fstream>
 #include <functional>
 #include <string>
@@ -53,6 +56,70 @@ TEST_P(Depth, AChainOfAwaitsMayBeLong) {
         },
         options());
     EXPECT_EQ(value, n - 1);
+}
+
+TEST_P(Depth, ACallGraphMayBeDeep) {
+    const auto n = static_cast<std::size_t>(scaled(100'000));
+    weft::run(
+        [&] {
+            weft::Future<void> end;
+            std::vector<weft::Task<void>> chain{weft::create_task([=] { weft::await(end); })};
+            while (chain.size() < n) {
+                chain.push_back(weft::create_task([last = chain.back()] { weft::await(last); }));
+                weft::yield();
+            }
+            while (weft::capture_call_graph(end).nodes.size() != n + 1) weft::yield();
+            char* text = nullptr;
+            std::size_t size = 0;
+            std::FILE* out = open_memstream(&text, &size);
+            weft::print_call_graph(end, out);
+            std::fclose(out);
+            EXPECT_EQ(static_cast<std::size_t>(std::count(text, text + size, '\n')), n + 1);
+            EXPECT_LT(size, n * 200);
+            std::free(text);
+            end.set_result();
+            weft::await(chain.back());
+        },
+        options());
+}
+
+/// Each task waits for the one before; the first one does not mind the first cancel.
+template <class Wait>
+void cancel_a_long_chain(std::size_t n, Wait wait) {
+    weft::Event met;
+    std::vector<weft::Task<void>> chain{weft::create_task([&] {
+        weft::Event never;
+        try {
+            never.wait();
+        } catch (const weft::CancelledError&) {
+            met.set();
+        }
+        never.wait();
+    })};
+    while (chain.size() < n) {
+        chain.push_back(weft::create_task([last = chain.back(), wait] { wait(last); }));
+        weft::yield();
+    }
+    chain.back().cancel();
+    met.wait();
+    EXPECT_FALSE(chain.back().done());
+    chain.back().cancel();
+    EXPECT_THROW(weft::await(chain.back()), weft::CancelledError);
+    EXPECT_TRUE(chain.front().cancelled());
+}
+
+TEST_P(Depth, ACancelGoesDownALongChainOfAwaitsTwice) {
+    const auto n = static_cast<std::size_t>(scaled(100'000));
+    weft::run(
+        [&] { cancel_a_long_chain(n, [](const weft::Task<void>& last) { weft::await(last); }); },
+        options());
+}
+
+TEST_P(Depth, ACancelGoesDownALongChainOfGathersTwice) {
+    const auto n = static_cast<std::size_t>(scaled(100'000));
+    weft::run(
+        [&] { cancel_a_long_chain(n, [](const weft::Task<void>& last) { weft::gather(last); }); },
+        options());
 }
 
 TEST_P(Depth, TasksMayNestDeeply) {

@@ -10,6 +10,8 @@
 #include <memory>
 #include <source_location>
 #include <string>
+#include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 namespace weft::detail {
@@ -67,6 +69,64 @@ bool simulation_state(const rt::Scheduler& scheduler, SimulationState* state) no
 enum class Callbacks : std::uint8_t { not_listed, too };
 /// References to all tasks of this runtime that are not done. Each must be dropped.
 std::vector<TaskCore*> all_tasks(const rt::Scheduler& scheduler, Callbacks callbacks);
+
+/// One cancel on its way: all whom it is to reach, however they wait for each other. It needs no more stack for many.
+class CancelWalk {
+public:
+    CancelWalk() noexcept : CancelWalk(kNoMessage) {}
+    /// The message must outlive it.
+    explicit CancelWalk(const std::string& message) noexcept : message_(message) {}
+    ~CancelWalk();
+    CancelWalk(const CancelWalk&) = delete;
+    CancelWalk& operator=(const CancelWalk&) = delete;
+
+    const std::string& message() const noexcept { return message_; }
+    /// One more whom it is to reach, after those that were added before.
+    void add(Core& core) noexcept;
+    /// Cancels all that were added, and whom they pass it on to. Without a group's or task's lock.
+    void run() noexcept;
+    /// The same for this one first; false: it is done already.
+    bool run(Core& first) noexcept;
+    /// A task that others run inline on top of has been cancelled: they are, in its place.
+    void run_above(TaskCore& task) noexcept;
+
+private:
+    bool cancel(Core& core) noexcept;
+    bool cancel_in_order(TaskCore& first) noexcept;
+    bool cancel_on_top(TaskCore& first) noexcept;
+    bool follow(TaskCore& first, CancelRequest result) noexcept;
+    bool ask_hook(TaskCore& task) noexcept;
+    void arrange(std::size_t from) noexcept;
+    void drain() noexcept;
+
+    static const std::string kNoMessage;
+    const std::string& message_;
+    std::vector<Core*> due_;  // with a reference to each; the next one is the last
+    std::unordered_set<const TaskCore*> hooks_met_;
+};
+
+/// Those who end only after a task has: who awaits it, directly or through others. Found out for one that has passed a
+/// cancel on: what it waits for may wait for it, and then the cancel would go round for ever.
+class TasksInWait {
+public:
+    /// Looks at so many at most; at fewer where memory runs out.
+    TasksInWait(TaskCore& task, std::size_t most) noexcept;
+    bool contains(const Core& core) const noexcept { return places_.contains(&core); }
+    /// Adds those on the way from there to the task, if no cancel has come to them yet: once the task goes on, they may
+    /// end before it does.
+    void add_way_from(const Core& core, CancelWalk& walk) const noexcept;
+
+private:
+    TaskRefs found_;
+    std::vector<std::size_t> waits_for_;  // of each: the place of the one it was found at, plus one
+    std::unordered_map<const Core*, std::size_t> places_;
+};
+
+/// How many tasks to look at when one wait has passed on so many cancels: none before the first; then few, so that a
+/// cancel that goes down a long chain a second time costs not much more than the first; then more and more.
+std::size_t tasks_to_look_at(int cancels) noexcept;
+/// Whether it, or what runs on top of it, waits on though a cancel has come to it: for a group's children.
+bool keeps_waiting(Core& core) noexcept;
 
 /// "Task-7", or the name it was given.
 std::string name_of(TaskCore& task);

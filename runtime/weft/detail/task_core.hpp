@@ -35,6 +35,7 @@ namespace weft::detail {
 struct Core;
 struct TaskCore;
 struct TimerNode;
+class CancelWalk;
 class ContextRef;
 
 /// One who wants to know when a core is done. Lives in the waiter's frame or state; linked under the core's lock.
@@ -44,8 +45,12 @@ struct JoinNode {
     void (*notify)(JoinNode& self, Core& done) noexcept = nullptr;
     JoinNode* prev = nullptr;
     JoinNode* next = nullptr;
-    TaskCore* awaiter = nullptr;  // for call graphs: the task that waits by this node, or null
+    /// Where the task that waits by this node is named, or null while none does: for call graphs, and to find tasks that
+    /// wait for each other. Null: by this node, no task waits.
+    const std::atomic<TaskCore*>* awaiter = nullptr;
     bool linked = false;
+    bool passes_cancel =
+        false;  // a cancel of the awaiter goes to the core, and it stays until that is done
 };
 
 enum class Outcome : std::uint8_t { none, value, error, cancelled };
@@ -98,9 +103,10 @@ struct TaskExtra {
 };
 
 /// While a task runs children inline that it awaits together, a cancel must reach all of them and not only the one on
-/// top. Called under the task's lock: engine code, which may cancel other tasks but not this one.
+/// top. Called under the task's lock, engine code.
 struct CancelHook {
-    void (*cancel)(CancelHook& self, const std::string& message) noexcept = nullptr;
+    /// Adds those whom it must reach.
+    void (*cancel)(CancelHook& self, CancelWalk& walk) noexcept = nullptr;
 };
 
 /// A group of children that wants each one's end (task_group). Called without any lock held.
@@ -129,6 +135,8 @@ struct ScopeNode {
 struct TaskCore : Core {
     std::atomic<bool> started{false};
     bool is_callback = false;  // scheduled work that is not a task of the user's
+    /// A cancel that comes now changes nothing: its group has cancelled the children already and waits for them.
+    std::atomic<bool> keeps_waiting{false};
     /// Which deque entry, if any, stands for this task: {worker + 1 : 16, position : 48}; see deque.hpp.
     std::atomic<std::uint64_t> place{0};
     rt::Stack* stack = nullptr;  // where it is parked; null until its first step
