@@ -36,6 +36,26 @@ TEST_P(QueueTest, GivesBackWhatWasPutInTheSameOrder) {
     });
 }
 
+// q-8
+TEST_P(QueueTest, AMaxsizeBelowZeroIsNoBound) {
+    auto has_no_bound = [](auto queue) {
+        for (int i = 0; i < 1000; ++i) {
+            EXPECT_FALSE(queue.full());
+            queue.put_nowait(i);
+        }
+        EXPECT_EQ(queue.qsize(), 1000U);
+        for (int i = 0; i < 1000; ++i) queue.get();
+        EXPECT_TRUE(queue.empty());
+    };
+    run([&] {
+        for (std::ptrdiff_t maxsize : {std::ptrdiff_t{0}, std::ptrdiff_t{-1}, PTRDIFF_MIN}) {
+            has_no_bound(weft::Queue<int>(maxsize));
+            has_no_bound(weft::LifoQueue<int>(maxsize));
+            has_no_bound(weft::PriorityQueue<int>(maxsize));
+        }
+    });
+}
+
 // q-1
 TEST_P(QueueTest, TheNowaitCallsSayFullAndEmpty) {
     run([] {
