@@ -227,6 +227,19 @@ Runtime::Submission::Submission(Runtime& runtime, const char* what) : runtime_(r
     throw UsageError(std::string(what) + ": the runtime has been shut down");
 }
 
+void Runtime::require_open(const char* what) { Submission submission(*this, what); }
+
+void Runtime::launch(detail::TaskCore& task, const char* what) {
+    try {
+        Submission submission(*this, what);
+        detail::launch_in(*scheduler_, task);
+        return;
+    } catch (...) {
+        detail::close_unlaunched(task);
+        throw;
+    }
+}
+
 bool Runtime::shutdown(TimePoint deadline) {
     if (detail::current_scheduler() == scheduler_.get())
         throw UsageError("Runtime::shutdown: cannot be called from one of its own tasks");

@@ -138,21 +138,21 @@ public:
     template <detail::Startable A>
     auto submit(A&& awaitable, std::source_location where = std::source_location::current()) {
         using R = detail::StartResult<A>;
-        Submission submission(*this, "Runtime::submit");
+        require_open("Runtime::submit");
         detail::TaskCore& core = detail::make_task_core<R>(std::forward<A>(awaitable), where);
         auto task = Task<R>(detail::CoreRef::adopt(core));
-        detail::launch_in(scheduler(), core);
+        launch(core, "Runtime::submit");
         return ConcurrentFuture<R>(std::move(task));
     }
     /// Calls f soon in a worker, from any thread (asyncio's call_soon_threadsafe). UsageError after shutdown.
     template <std::invocable F>
     void post(F&& f, std::source_location where = std::source_location::current()) {
-        Submission submission(*this, "Runtime::post");
+        require_open("Runtime::post");
         detail::TaskCore& core = detail::make_task_core<void>(std::forward<F>(f), where);
         core.is_callback = true;
         detail::drop_ref(
             core);  // no handle: the runtime's reference is the last, so that it hears of an error
-        detail::launch_in(scheduler(), core);
+        launch(core, "Runtime::post");
     }
     /// Cancels what runs, waits until all has ended or the deadline, stops the workers. True: all had ended; else
     /// what remains is named on stderr. Blocks this thread; not from a task of this runtime (UsageError). Once.
@@ -176,7 +176,12 @@ private:
     enum class Entry { own_threads, callers_thread };
     Runtime(const RunOptions& options, Entry entry);
 
-    /// While one lives the runtime is open, or on its way to shutdown() but waiting for it: so a task is either
+    /// UsageError after shutdown: before anything is moved out of the caller's hands.
+    void require_open(const char* what);
+    /// UsageError after shutdown; then the task is closed, unrun.
+    void launch(detail::TaskCore& task, const char* what);
+
+    /// While one lives, which is never while code of the user's runs, the runtime is open, or on its way to shutdown() but waiting for it: so a task is either
     /// launched before shutdown() looks for what to end, or refused. Both sides seq_cst: one writes its word and
     /// then reads the other's.
     class Submission {
