@@ -34,9 +34,10 @@ void warn_never_awaited(const char* name, const std::source_location& where) noe
 void throw_already_awaited() { throw UsageError("await: this coroutine has been awaited already"); }
 
 bool cancel_or_ignore(Core& core, const std::string& message) {
-    if (cancel_core(core, message)) return true;
-    core.error_read.store(true);
-    return false;
+    bool cancelled = cancel_core(core, message);
+    if (!cancelled) core.error_read.store(true);
+    discard_now();
+    return cancelled;
 }
 
 void store_failure(Core& core) noexcept {
@@ -117,7 +118,7 @@ namespace {
 struct CallbackNode : JoinNode {
     TaskCore* callback;
     CoreRef* slot;
-    rt::Scheduler* home;  // where it is to run
+    HomeRef home;  // where it is to run
     std::uint64_t id;
 };
 
@@ -126,18 +127,12 @@ std::uint64_t next_callback_id() noexcept {
     return last.fetch_add(1) + 1;
 }
 
-/// It has two references, both the node's.
-void drop_unlaunched(TaskCore& callback) noexcept {
-    callback.ops->discard(callback);
-    free_task(callback);
-}
-
 bool try_launch_callback(CallbackNode& node, Core& core) noexcept {
     *node.slot = CoreRef::share(core);
     TaskCore& callback = *node.callback;
     // No handle, and before it can run: so the runtime's reference is the last, and nobody meets its error here.
     drop_ref(callback);
-    if (try_launch(*node.home, callback)) return true;
+    if (try_launch(node.home, callback)) return true;
     callback.word.add_ref();
     return false;
 }
@@ -145,7 +140,7 @@ bool try_launch_callback(CallbackNode& node, Core& core) noexcept {
 void launch_callback(JoinNode& self, Core& core) noexcept {
     auto& node = static_cast<CallbackNode&>(self);
     // Its runtime may have ended before the future was set.
-    if (!core.word.done() || !try_launch_callback(node, core)) drop_unlaunched(*node.callback);
+    if (!core.word.done() || !try_launch_callback(node, core)) discard_later(*node.callback);
     delete &node;
 }
 
@@ -157,24 +152,24 @@ CallbackId add_callback(Core& core, TaskCore& callback, CoreRef* slot) {
     if (home == nullptr && core.kind == CoreKind::task)
         home = static_cast<TaskCore&>(core).scheduler;
     if (home == nullptr) {
-        drop_unlaunched(callback);
+        discard_unlaunched(callback);
         throw UsageError("add_done_callback: no running runtime to call it in");
     }
     callback.context = context_snapshot(current_context());
     auto* node = new (std::nothrow) CallbackNode;
     if (node == nullptr) {
-        drop_unlaunched(callback);
+        discard_unlaunched(callback);
         throw std::bad_alloc();
     }
     node->notify = launch_callback;
     node->callback = &callback;
     node->slot = slot;
-    node->home = home;
+    node->home = home_of(home);
     CallbackId id{node->id = next_callback_id()};
     if (add_joiner(core, *node)) return id;
     std::unique_ptr<CallbackNode> owned(node);
     if (try_launch_callback(*node, core)) return id;
-    drop_unlaunched(callback);
+    discard_unlaunched(callback);
     throw UsageError("add_done_callback: the runtime to call it in has ended");
 }
 
@@ -185,7 +180,7 @@ std::size_t remove_callback(Core& core, CallbackId id) noexcept {
     };
     std::unique_ptr<CallbackNode> node(static_cast<CallbackNode*>(take_joiner(core, is_it, &id)));
     if (node == nullptr) return 0;
-    drop_unlaunched(*node->callback);
+    discard_unlaunched(*node->callback);
     return 1;
 }
 

@@ -148,6 +148,7 @@ void TaskGroupState::cancel_group() {
     }
     walk.run();
     if (interrupt) interrupt_body();
+    discard_now();
 }
 
 void TaskGroupState::launch_eagerly(TaskCore& child) noexcept {

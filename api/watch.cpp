@@ -13,8 +13,8 @@ namespace weft::detail {
 void Watch::begin(Core* const* cores, std::size_t n, std::size_t at_most) {
     cores_ = cores;
     size_ = pending = launched_ = n;
-    home_ = current_scheduler();
-    strict_ = options_of(*home_).strict;
+    home_ = home_of(current_scheduler());
+    strict_ = options_of(*home_.scheduler).strict;
     if (n > std::size(few_)) many_ = std::make_unique<Node[]>(n);
     if (at_most != 0) launched_ = 0;
     if (passes_cancel) awaiter_.store(current_task());
@@ -34,7 +34,7 @@ void Watch::begin(Core* const* cores, std::size_t n, std::size_t at_most) {
         lock.lock();
         TaskCore* next = next_to_launch();
         lock.unlock();
-        if (next != nullptr) try_launch(*home_, *next);
+        if (next != nullptr) try_launch(home_, *next);
     }
 }
 
@@ -72,14 +72,14 @@ void Watch::on_done(JoinNode& self, Core& core) noexcept {
         auto hear = [kept = watch.shared_from_this(), ref = CoreRef::share(core), index] {
             kept->settle(*ref, index);
         };
-        if (call_soon(*watch.home_, hear)) return;
+        if (call_soon(*watch.home_.scheduler, hear)) return;
     }
     watch.settle(core, index);
 }
 
 void Watch::settle(Core& core, std::size_t index) noexcept {
     TaskCore* next = nullptr;
-    rt::Scheduler* home = home_;
+    HomeRef home = home_;
     {
         std::lock_guard guard(lock);
         --pending;
@@ -89,7 +89,7 @@ void Watch::settle(Core& core, std::size_t index) noexcept {
         if (over() && waiter_.core != nullptr) lowlevel::unpark(waiter_);
     }
     // The runtime has stopped if this fails, and the one who waits for them is gone with it.
-    if (next != nullptr) try_launch(*home, *next);
+    if (next != nullptr) try_launch(home, *next);
 }
 
 lowlevel::Woken Watch::wait(lowlevel::WaitReason reason, TimePoint deadline) noexcept {

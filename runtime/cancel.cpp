@@ -25,6 +25,7 @@
 
 #include "check.hpp"
 #include "completion.hpp"
+#include "graveyard.hpp"
 #include "worker.hpp"
 
 namespace weft::detail {
@@ -72,9 +73,8 @@ void note_passed_request(TaskCore& task, const std::string& message) noexcept {
 
 void give_back(Core& core) noexcept {
     // It may have ended, and this reference be the last: what it gave is not destroyed here, under the caller's locks.
-    rt::Worker* worker = rt::current_worker();
-    if (worker != nullptr && core.kind == CoreKind::task)
-        worker->drop_later(static_cast<TaskCore&>(core));
+    if (core.kind == CoreKind::task)
+        rt::drop_later(&static_cast<TaskCore&>(core));
     else
         drop_ref(core);
 }
@@ -83,7 +83,7 @@ bool cancel_future(Core& core, const std::string& message) noexcept {
     if (!claim_outcome(core)) return false;
     core.error = std::make_exception_ptr(CancelledError(message));
     core.outcome = Outcome::cancelled;
-    complete(core);
+    rt::complete_quietly(core);
     return true;
 }
 

@@ -8,11 +8,13 @@
 #include <mutex>
 #include <new>
 #include <typeinfo>
+#include <utility>
 
 #include <cxxabi.h>
 
 #include "check.hpp"
 #include "debug_mode.hpp"
+#include "graveyard.hpp"
 #include "scheduler.hpp"
 
 namespace weft::rt {
@@ -81,12 +83,17 @@ void end_unrun(TaskCore& task, Outcome outcome, std::exception_ptr error) noexce
 
 }  // namespace
 
+void complete_quietly(Core& core) noexcept {
+    if (core.word.finish_and_hold() == detail::Finish::finished) return;
+    notify_joiners(core);
+    // If it is the last, of one that was cancelled, nothing of the user's goes with it.
+    detail::drop_ref(core);
+}
+
 void finish_watched_task(TaskCore& task) noexcept {
-    // Who is told of its error is told in its context.
-    if (task.context != nullptr && task.outcome != Outcome::error) {
-        detail::context_release(task.context);
-        task.context = nullptr;
-    }
+    // Who is told of its error is told in its context. Taken out first: the values' destructors may ask for others.
+    if (task.context != nullptr && task.outcome != Outcome::error)
+        detail::context_release(std::exchange(task.context, nullptr));
     bool debug = in_debug_mode(task);
     if (debug) [[unlikely]]
         end_last_step(task);
@@ -247,9 +254,8 @@ JoinNode* take_joiner(Core& core, bool (*wanted)(const JoinNode& node, const voi
 }
 
 void complete(Core& core) noexcept {
-    if (core.word.finish_and_hold() == Finish::finished) return;
-    rt::notify_joiners(core);
-    drop_ref(core);
+    rt::complete_quietly(core);
+    discard_now();
 }
 
 void destroy_core(Core& core) noexcept {

@@ -13,6 +13,9 @@ using detail::TaskCore;
 /// TaskCore::waits_for of one that awaits the core in waits_on: told apart by its address.
 inline constexpr char kAwaits[] = "await";
 
+/// detail::complete() that runs no code of the user's on any thread: its caller may hold locks.
+void complete_quietly(detail::Core& core) noexcept;
+
 /// The long way of finish_task().
 void finish_watched_task(TaskCore& task) noexcept;
 

@@ -1,6 +1,7 @@
 #include <weft/detail/context_map.hpp>
 
 #include <algorithm>
+#include <utility>
 
 #include "worker.hpp"
 
@@ -40,7 +41,10 @@ ContextMap* hold_map(void* context) noexcept {
 [[gnu::noinline]] void*& thread_context() noexcept {
     struct Holder {
         void* context = nullptr;
-        ~Holder() { context_release(context); }
+        ~Holder() {
+            // Taken out first: the values' destructors may read and set others.
+            while (context != nullptr) context_release(std::exchange(context, nullptr));
+        }
     };
     thread_local Holder holder;
     asm volatile("" ::: "memory");

@@ -3,6 +3,7 @@
 #include <weft/detail/context_map.hpp>
 
 #include <mutex>
+#include <utility>
 
 #include "completion.hpp"
 #include "fork_guard.hpp"
@@ -36,8 +37,8 @@ namespace {
     task.error = nullptr;
     delete task.extra;
     task.extra = nullptr;
-    context_release(task.context);
-    task.context = nullptr;
+    // Taken out first: the values' destructors may still run in this task's name, and read and set others.
+    while (task.context != nullptr) context_release(std::exchange(task.context, nullptr));
 }
 
 }  // namespace
@@ -52,6 +53,15 @@ TaskCore* allocate_task(std::size_t size_class, const CoreOps* ops, std::source_
     task->where = where;
     task->word.reset(2);
     return task;
+}
+
+// Not simply freed: all_tasks() may be looking at the block, with a reference.
+void drop_unmade(TaskCore& task) noexcept {
+    static constexpr CoreOps kNothingInIt{};
+    task.ops = &kNothingInIt;
+    task.outcome = Outcome::value;
+    rt::finish_task(task);
+    drop_ref(task);
 }
 
 void free_task(TaskCore& task) noexcept {
@@ -108,16 +118,29 @@ void launch_in(rt::Scheduler& scheduler, TaskCore& task) noexcept {
         scheduler.inject(task);
 }
 
-bool try_launch(rt::Scheduler& scheduler, TaskCore& task) noexcept {
+HomeRef home_of(rt::Scheduler* scheduler) noexcept {
+    rt::Worker* worker = rt::current_worker();
+    if (worker != nullptr && &worker->scheduler == scheduler)
+        return {scheduler, scheduler->serial()};
+    if (scheduler == nullptr || !rt::begin_visit_if_alive(*scheduler)) return {};
+    HomeRef home{scheduler, scheduler->serial()};
+    scheduler->end_visit();
+    return home;
+}
+
+bool try_launch(const HomeRef& home, TaskCore& task) noexcept {
+    if (home.scheduler == nullptr) return false;
+    rt::Scheduler& scheduler = *home.scheduler;
     rt::Worker* worker = rt::current_worker();
     if (worker != nullptr && &worker->scheduler == &scheduler) {
+        if (scheduler.serial() != home.serial) return false;
         set_home(task, scheduler);
         worker->push_new(task);
         return true;
     }
     if (!rt::begin_visit_if_alive(scheduler)) return false;
     set_home(task, scheduler);
-    bool launched = scheduler.try_inject(task);
+    bool launched = scheduler.serial() == home.serial && scheduler.try_inject(task);
     // order [home]: relaxed - it was not launched, so nobody else knows it.
     if (!launched) task.scheduler.store(nullptr, std::memory_order_relaxed);
     scheduler.end_visit();

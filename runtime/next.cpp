@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "graveyard.hpp"
 #include "scheduler.hpp"
 #include "stack.hpp"
 #include "sys.hpp"
@@ -79,22 +80,6 @@ void Worker::prefetch_next() noexcept {
 #endif
 }
 
-// An entry's reference may be the last one, and then a value of the user's is destroyed, whose destructor may do
-// anything: make tasks runnable, wait. So not here, in the middle of a look into a queue.
-void Worker::drop_later(TaskCore& dead) noexcept {
-    if (!dead.word.drop_ref()) return;
-    dead.next = graveyard_;
-    graveyard_ = &dead;
-}
-
-[[gnu::noinline]] void Worker::empty_graveyard() noexcept {
-    // One at a time: after each, this thread may have another worker's tasks in hand.
-    while (TaskCore* dead = current_worker()->graveyard_) {
-        current_worker()->graveyard_ = dead->next;
-        detail::destroy_core(*dead);
-    }
-}
-
 TaskCore* Worker::pop_own() noexcept {
     if (front_ != nullptr) {
         TaskCore* task = front_;
@@ -102,7 +87,7 @@ TaskCore* Worker::pop_own() noexcept {
         return task;
     }
     prefetch_next();
-    return deque_.pop_oldest([this](TaskCore* dead) { drop_later(*dead); });
+    return deque_.pop_oldest(drop_later);
 }
 
 TaskCore* Worker::next_local() noexcept {
@@ -167,11 +152,10 @@ void Worker::look_around() noexcept {
 // --- the others ---------------------------------------------------------------------------------------------------
 
 TaskCore* Worker::steal_from(Worker& victim) noexcept {
-    auto drop = [this](TaskCore* dead) { drop_later(*dead); };
-    TaskCore* first = victim.deque_.steal(drop);
+    TaskCore* first = victim.deque_.steal(drop_later);
     if (first == nullptr) return nullptr;
     for (std::size_t more = std::min(victim.deque_.size() / 2, kMostStolen); more > 0; --more) {
-        TaskCore* task = victim.deque_.steal(drop);
+        TaskCore* task = victim.deque_.steal(drop_later);
         if (task == nullptr) break;
         enqueue(*task);
     }
@@ -226,13 +210,15 @@ TaskCore* Worker::search() noexcept {
 }
 
 TaskCore* Worker::next() noexcept {
+    if (graveyard != nullptr) [[unlikely]]
+        empty_graveyard();
     if (handoff_ != nullptr) {
         TaskCore* task = handoff_;
         handoff_ = nullptr;
         return task;
     }
     for (;;) {
-        if (graveyard_ != nullptr) [[unlikely]]
+        if (graveyard != nullptr) [[unlikely]]
             empty_graveyard();
         if (leave_.load()) {
             if (searching_) found_by_search(nullptr);
@@ -254,6 +240,8 @@ TaskCore* Worker::next() noexcept {
 // --- sleep --------------------------------------------------------------------------------------------------------
 
 void Worker::sleep() noexcept {
+    // A destructor may be what others wait for.
+    if (graveyard != nullptr) return;
     Idle<detail::StdEnv>& idle = scheduler.idle();
     // Before anything else: from here on others count it among the sleepers.
     slept_ = true;

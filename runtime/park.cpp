@@ -171,11 +171,14 @@ void yield() {
     rt::Worker* worker = current_worker();
     if (worker == nullptr || worker->current == nullptr) return require_task("yield");
     TaskCore& self = *worker->current;
-    if (TaskCore* next = worker->next_local()) {
+    TaskCore* next = worker->next_local();
+    bool by_loop = worker->graveyard != nullptr;  // see switch_to_next()
+    if (next != nullptr || by_loop) {
         self.stack = worker->stack;
         worker->current = nullptr;
-        rt::Stack& to =
-            next->started.load(std::memory_order_relaxed) ? *next->stack : worker->spare_for(next);
+        rt::Stack& to = !by_loop && next->started.load(std::memory_order_relaxed)
+                            ? *next->stack
+                            : worker->spare_for(next);
         rt::switch_stack(*worker, *worker->stack, to, rt::requeue, &self).current = &self;
     }
     if (self.word.cancel_pending()) checkpoint();

@@ -9,6 +9,7 @@
 #include "arena.hpp"
 #include "completion.hpp"
 #include "fork_guard.hpp"
+#include "graveyard.hpp"
 #include "interrupt.hpp"
 #include "overflow.hpp"
 #include "stack.hpp"
@@ -25,6 +26,11 @@ struct LivingRuntimes {
     std::mutex mutex;
     std::vector<const Scheduler*> list;  // guarded by mutex
 };
+
+std::uint64_t next_serial() noexcept {
+    static std::atomic<std::uint64_t> last{0};
+    return last.fetch_add(1) + 1;
+}
 
 LivingRuntimes& living_runtimes() noexcept {
     static auto* runtimes = new LivingRuntimes;
@@ -54,6 +60,7 @@ bool report_to_sink(const Scheduler& scheduler, const std::string& context,
 
 Scheduler::Scheduler(const SchedulerOptions& options)
     : options_(options),
+      serial_(next_serial()),
       simulation_(options.simulated ? std::make_unique<Simulation>(options.seed) : nullptr),
       driver_(simulation_ ? simulation_->make_driver() : make_epoll_driver()),
       idle_(options.workers) {
@@ -162,10 +169,9 @@ void Scheduler::stop() noexcept {
     while (TaskCore* task = inject_.pop()) release_unrun(*task);
     for (auto& worker : workers_) {
         while (TaskCore* task = worker->mailbox().pop()) release_unrun(*task);
-        while (TaskCore* task =
-                   worker->deque().pop_oldest([](TaskCore* dead) { detail::drop_ref(*dead); }))
-            release_unrun(*task);
+        while (TaskCore* task = worker->deque().pop_oldest(drop_later)) release_unrun(*task);
     }
+    detail::discard_now();
 }
 
 Threads& Scheduler::threads() {

@@ -85,6 +85,8 @@ public:
     Simulation* simulation() const noexcept { return simulation_.get(); }
     TimePoint now() noexcept { return driver_->now(); }
 
+    /// No other of this process has had it, or will have.
+    std::uint64_t serial() const noexcept { return serial_; }
     bool strict() const noexcept { return options_.strict; }
     bool debug() const noexcept { return options_.debug; }
     bool solo() const noexcept { return workers_.size() == 1; }
@@ -119,6 +121,7 @@ private:
     void join_workers() noexcept;
 
     SchedulerOptions options_;
+    const std::uint64_t serial_;
     std::unique_ptr<Simulation> simulation_;
     std::unique_ptr<Driver> driver_;
     Inject inject_;

@@ -5,6 +5,7 @@
 #include "check.hpp"
 #include "completion.hpp"
 #include "debug_mode.hpp"
+#include "graveyard.hpp"
 #include "overflow.hpp"
 #include "scheduler.hpp"
 #include "stack.hpp"
@@ -193,11 +194,11 @@ bool Worker::try_run_inline(TaskCore& task) noexcept {
         return task.word.done();
     using Claimed = decltype(deque_)::Claimed;
     if (!deque_.claim_newest(&task)) {
-        Claimed claimed = deque_.claim(&task, [this](TaskCore* dead) { drop_later(*dead); });
+        Claimed claimed = deque_.claim(&task, drop_later);
         if (claimed == Claimed::no) return task.word.done();
         if (claimed == Claimed::left_dead_entry) task.word.add_ref();
     }
-    bool buried = graveyard_ != nullptr;
+    bool buried = graveyard != nullptr;
     // In a catch block: the task on top starts with a clean state all the same.
     if (exceptions->caught != nullptr) [[unlikely]]
         run_inline_in_handler(task);
@@ -264,7 +265,8 @@ void Worker::run_eagerly(TaskCore& task) noexcept {
 Worker& Worker::switch_to_next(AfterSwitch after, void* argument) noexcept {
     TaskCore* task = next_local();
     current = nullptr;
-    if (task != nullptr && task->started)
+    // With dead ones the way goes through the loop, which would not be seen otherwise while fibers take turns.
+    if (task != nullptr && task->started && graveyard == nullptr)
         return switch_stack(*this, *stack, *task->stack, after, argument);
     handoff_ = task;
     return switch_stack(*this, *stack, take_spare(), after, argument);

@@ -67,9 +67,6 @@ public:
     /// Runs a new task, on another stack, until it first waits or ends; then the current task goes on.
     void run_eagerly(TaskCore& task) noexcept;
 
-    /// Drops a reference; if it is the last, the task is destroyed where anything may happen.
-    void drop_later(TaskCore& task) noexcept;
-
     /// Makes sure of invariant [spare]; false: no memory.
     bool reserve_spare() noexcept;
     void give_spares_back(std::size_t keep) noexcept;
@@ -94,6 +91,7 @@ public:
     Stack* stack = nullptr;                // the one this worker's code runs on
     ExceptionState* exceptions = nullptr;  // this thread's: see context.hpp
     TaskCore* current = nullptr;           // the task that runs; null in the loop
+    TaskCore* graveyard = nullptr;         // see graveyard.hpp; linked by next
     TaskPool::Cache cache;
 
 private:
@@ -129,7 +127,6 @@ private:
     bool sleep_on_parker() noexcept;
     void deliver_events() noexcept;
     void poll_driver() noexcept;
-    static void empty_graveyard() noexcept;
     void enqueue(TaskCore& task) noexcept;
 
     const bool strict_;
@@ -151,8 +148,6 @@ private:
     unsigned ticks_ = 0;
     bool searching_ = false;
     bool slept_ = false;  // since it last had work
-    TaskCore* graveyard_ =
-        nullptr;  // dead, to be destroyed where anything may happen; linked by next
     std::atomic<bool> leave_{false};
     Random random_;
 };

@@ -84,7 +84,7 @@ private:
     Core* const* cores_ = nullptr;
     std::size_t size_ = 0;
     std::size_t launched_ = 0;  // guarded by lock; the cores from here on are not launched
-    rt::Scheduler* home_ = nullptr;
+    HomeRef home_;
     bool strict_ = false;
     Node few_[4];
     std::unique_ptr<Node[]> many_;

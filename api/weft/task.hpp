@@ -102,7 +102,12 @@ struct TaskOpsOf {
     static void run(TaskCore& task) noexcept {
         Body& b = body(task);
         try {
-            b.result.emplace_from([&]() -> R { return std::move(b.f)(); });
+            b.result.emplace_from([&]() -> R {
+                if constexpr (std::is_void_v<R>)
+                    static_cast<void>(std::move(b.f)());
+                else
+                    return std::move(b.f)();
+            });
             task.outcome = Outcome::value;
         } catch (...) {
             store_failure(task);
@@ -145,7 +150,7 @@ TaskCore& make_task_core(F&& function, std::source_location where, const char* w
         try {
             new (task_payload(*task)) Body(Callable(std::forward<F>(function)));
         } catch (...) {
-            free_task(*task);
+            drop_unmade(*task);
             throw;
         }
         return *task;

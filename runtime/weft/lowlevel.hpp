@@ -129,16 +129,25 @@ inline void* task_payload(TaskCore& task) noexcept {
 /// With `what`, UsageError that names it unless called in a running runtime.
 TaskCore* allocate_task(std::size_t size_class, const CoreOps* ops, std::source_location where,
                         const char* what);
-/// Gives a block back whose task was never launched, or is done and has no reference left.
+/// Gives a block back whose task is done and has no reference left.
 void free_task(TaskCore& task) noexcept;
+/// Gives up a task whose callable could not be made.
+void drop_unmade(TaskCore& task) noexcept;
 
 /// Makes a new task runnable, in the current runtime or in `scheduler`, in a copy of the current context unless it
 /// has one. Never throws.
 void launch(TaskCore& task) noexcept;
 void launch_in(rt::Scheduler& scheduler, TaskCore& task) noexcept;
+/// A runtime that may end before it is asked for something. Its address alone may be another one's by then.
+struct HomeRef {
+    rt::Scheduler* scheduler = nullptr;
+    std::uint64_t serial = 0;
+};
+/// Null if there is none, or it is no more.
+HomeRef home_of(rt::Scheduler* scheduler) noexcept;
 /// The same for one whose context is as it shall be; from any thread. False: that runtime has ended, or is no more; the
 /// task is the caller's still.
-bool try_launch(rt::Scheduler& scheduler, TaskCore& task) noexcept;
+bool try_launch(const HomeRef& home, TaskCore& task) noexcept;
 /// Runs a new task at once, on the caller's stack, until it first waits (eager start).
 void launch_eagerly(TaskCore& task) noexcept;
 

@@ -47,6 +47,23 @@ TEST_P(LastReferenceTest, AValueThatWakesATaskFromItsDestructorWakesIt) {
     });
 }
 
+// The entry of the awaited one is the last in the queue, and is found when nothing else is left to do.
+TEST_P(LastReferenceTest, AValueThatIsWaitedForIsDestroyedBeforeTheWorkerSleeps) {
+    run([] {
+        for (int round = 0; round < 20; ++round) {
+            auto released = std::make_shared<Event>();
+            auto before = create_task([] {});
+            std::optional<Task<Permit>> one = create_task([released] { return Permit(released); });
+            auto after = create_task([] {});
+            await(*one);
+            await(after);
+            one.reset();
+            released->wait();
+            await(before);
+        }
+    });
+}
+
 TEST_P(LastReferenceTest, WhoHearsOfAnUnreadErrorMayAskForTheCurrentTask) {
     int heard = 0;
     RunOptions options;

@@ -137,6 +137,13 @@ void report_error(const std::string& context, std::exception_ptr error, TaskCore
 /// Ends a task that was made and not launched; its callable is destroyed unrun. Drops the runtime's reference.
 void close_unlaunched(TaskCore& task) noexcept;
 
+/// Destroys a callback that was made and not launched; both its references are the caller's. Not under a lock.
+void discard_unlaunched(TaskCore& callback) noexcept;
+/// The same, a little later, where no lock is held: it may be called under any.
+void discard_later(TaskCore& callback) noexcept;
+/// Ends a call from outside that may have led to discard_later(). Not under a lock.
+void discard_now() noexcept;
+
 /// Aborts with a message in a child that was forked while a runtime was running.
 void check_not_forked(const char* what) noexcept;
 /// The processors this process may use: the affinity mask and the cgroup's CPU quota count.
