@@ -13,6 +13,9 @@ using lowlevel::Woken;
 void throw_queue_empty() { throw QueueEmpty(); }
 void throw_queue_full() { throw QueueFull(); }
 void throw_queue_shut_down() { throw QueueShutDown(); }
+void throw_called_by_comparison() {
+    throw UsageError("weft::PriorityQueue: called by a comparison of the same queue");
+}
 
 std::size_t QueueGate::qsize() const noexcept {
     std::lock_guard guard(lock_);
@@ -165,10 +168,28 @@ void QueueGate::task_done() {
         throw std::invalid_argument(
             "weft::Queue::task_done: called more often than items were put");
     }
+    finish_one_and_unlock();
+}
+
+void QueueGate::finish_one_and_unlock() noexcept {
     if (finish(1))
         wake_all(lock_, joiners_);
     else
         lock_.unlock();
+}
+
+std::ptrdiff_t QueueGate::close_for_good() noexcept {
+    std::lock_guard guard(lock_);
+    std::ptrdiff_t left = count_items();
+    shut_ = Shut::immediate;
+    items_.free = 0;
+    return left;
+}
+
+const void* QueueGate::caller() noexcept {
+    if (const void* task = current_task()) return task;
+    static thread_local char thread;
+    return &thread;
 }
 
 void QueueGate::join() {

@@ -5,18 +5,21 @@
 // qsize(), empty() and full() do not count it. detail/queue_gate.hpp has the waiting, detail/queue_store.hpp the items.
 //
 // No code of the user's runs under a spin lock. Moving an item happens outside of it, or is known to be harmless
-// (kQuietMove). PriorityQueue compares items under a weft::Lock of its own: a comparison may take long, or even wait,
-// and then others wait for it as tasks and do not spin; it costs a comparison its uncontended Lock, and the *_nowait
-// calls a wait (shielded, as long as other comparisons last). A std::mutex could not be held over such a wait.
+// (kQuietMove). PriorityQueue compares items under a weft::Lock of its own, since nobody may change the heap meanwhile: a
+// comparison may take long, or even wait, and then others wait for it as tasks and do not spin; it costs a comparison its
+// uncontended Lock, and the *_nowait calls a wait (shielded, as long as other comparisons last). A std::mutex could not
+// be held over such a wait. A comparison that puts or gets in the same queue would wait for itself: that is a UsageError.
 #pragma once
 
 #include <weft/detail/queue_boxes.hpp>
 #include <weft/sync.hpp>
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <iterator>
 #include <memory>
+#include <optional>
 #include <type_traits>
 #include <utility>
 
@@ -41,11 +44,15 @@ public:
     /// For at most maxsize items; 0 or less: any number. Allocates nothing yet.
     constexpr explicit LinearQueue(std::ptrdiff_t maxsize = 0) noexcept : BoxingGate<T>(maxsize) {}
     /// Nobody may be waiting. Items left are destroyed.
-    ~LinearQueue() { store_.clear(BoxingGate<T>::discard); }
+    ~LinearQueue() {
+        this->close_for_good();
+        this->discard_returned();
+        store_.clear(BoxingGate<T>::discard);
+    }
 
     /// Puts an item, waiting in line while the queue is full. Any task or thread. Cancelled there: the item is not in
-    /// the queue. If it throws, the value is as it was (unless its move assignment may throw).
-    /// @throws  CancelledError; QueueShutDown after shutdown(); std::bad_alloc
+    /// the queue. If it throws, the value is as it was (if its type can be move-assigned and that does not throw).
+    /// @throws  CancelledError; QueueShutDown after shutdown(); std::bad_alloc; what the value's move throws
     /// @cost    room, and nobody waits: two atomic operations; full: one park. In the long run no allocation
     void put(T&& value) {
         this->wrap(std::move(value), [this](Item& item) {
@@ -73,8 +80,9 @@ public:
     }
 
     /// Takes an item, waiting in line while there is none. Any task or thread. Cancelled there: none is taken, and
-    /// one that had been set aside for it goes to the next in line.
-    /// @throws  CancelledError; QueueShutDown when nothing is left after shutdown()
+    /// one that had been set aside for it goes to the next in line. If the item's move throws, the item stays: it is the
+    /// next to be taken. (The queue may then hold one more than maxsize.)
+    /// @throws  CancelledError; QueueShutDown when nothing is left after shutdown(); what the item's move throws
     /// @cost    an item is there: two atomic operations; none: one park
     T get() {
         this->lock_.lock();
@@ -83,7 +91,7 @@ public:
         this->lock_.unlock();
         return this->unwrap(wait_for_item());
     }
-    /// Takes an item without ever waiting.
+    /// Takes an item without ever waiting. Otherwise as get().
     /// @throws  QueueEmpty; QueueShutDown when nothing is left after shutdown()
     T get_nowait() {
         this->lock_.lock();
@@ -103,6 +111,7 @@ public:
         this->lock_.lock();
         store_.move_to(dropped);
         this->shut_and_unlock(Shut::immediate, this->count_items());
+        this->discard_returned();
         dropped.clear(BoxingGate<T>::discard);
     }
 
@@ -121,6 +130,8 @@ private:
         this->give_and_unlock(this->items_);
     }
     Item pop(Chunk** surplus) noexcept {
+        if constexpr (BoxingGate<T>::kMayComeBack)
+            if (Item returned = this->take_returned()) return returned;
         if constexpr (kTakes == Takes::oldest)
             return store_.pop_oldest(surplus);
         else
@@ -276,11 +287,14 @@ public:
 };
 
 /// Smallest first; of equals, any. Members as Queue's. `compare(a, b)` says whether a goes before b; when it throws,
-/// the call that compared fails and the queue is as it was.
+/// the call that compared fails and the queue is as it was. It is called under a weft::Lock of the queue's: it may wait,
+/// and ask the same queue for qsize(), empty(), full(), or say task_done() or shutdown(); to put into it, get from it or
+/// shut it down with `immediate` would be to wait for itself, and throws UsageError. Moves and destructors of items run under no lock.
 template <class T, class Compare = detail::Less>
 class PriorityQueue : public detail::BoxingGate<T> {
     using Item = detail::Stored<T>;
-    using Shut = detail::QueueGate::Shut;
+    using QueueGate = detail::QueueGate;
+    using Shut = QueueGate::Shut;
 
 public:
     using value_type = T;
@@ -290,7 +304,7 @@ public:
         : detail::BoxingGate<T>(maxsize), compare_(std::move(compare)) {}
     /// Nobody may be waiting. Items left are destroyed.
     ~PriorityQueue() {
-        while (heap_.size() > 0) drop_one();
+        for (std::ptrdiff_t left = this->close_for_good(); left > 0; --left) drop_one();
     }
 
     /// As Queue::put(). Also throws what the comparison throws.
@@ -338,14 +352,16 @@ public:
 
     /// As Queue::shutdown().
     void shutdown() noexcept {
-        detail::ShieldedGuard guard(heap_lock_);
+        // Said by a comparison: what is being put comes before it.
+        std::optional<HeapGuard> guard;
+        if (!is_comparing()) guard.emplace(*this);
         this->lock_.lock();
         this->shut_and_unlock(Shut::drain, 0);
     }
     void shutdown(Immediate) {
         std::ptrdiff_t dropped = 0;
         {
-            detail::ShieldedGuard guard(heap_lock_);
+            HeapGuard guard(*this);
             this->lock_.lock();
             dropped = this->count_items();
             this->shut_and_unlock(Shut::immediate, dropped);
@@ -370,6 +386,7 @@ private:
         return took;
     }
     void wait_for(detail::QueueGate::Side& side, const char* what) {
+        if (is_comparing()) detail::throw_called_by_comparison();
         detail::WaitNode node;
         this->wait_in_line(side, node, {what, this});
         keep_right_and_unlock(node);
@@ -385,26 +402,60 @@ private:
         };
     }
 
+    // Holds heap_lock_, and knows for whom.
+    class HeapGuard {
+    public:
+        explicit HeapGuard(PriorityQueue& queue) : queue_(queue) {
+            if (queue.is_comparing()) detail::throw_called_by_comparison();
+            lock_.emplace(queue.heap_lock_);
+            // order [heap.1]: relaxed - see is_comparing().
+            queue.comparer_.store(QueueGate::caller(), std::memory_order_relaxed);
+        }
+        ~HeapGuard() {
+            // order [heap.1]: relaxed - as above.
+            queue_.comparer_.store(nullptr, std::memory_order_relaxed);
+        }
+        HeapGuard(const HeapGuard&) = delete;
+        HeapGuard& operator=(const HeapGuard&) = delete;
+
+    private:
+        PriorityQueue& queue_;
+        std::optional<detail::ShieldedGuard> lock_;
+    };
+    // Whether the caller holds heap_lock_: so it is a comparison that calls.
+    bool is_comparing() const noexcept {
+        // order [heap.1]: relaxed - who asks looks for what it has stored itself.
+        return comparer_.load(std::memory_order_relaxed) == QueueGate::caller();
+    }
+
     void insert(Item& item) {
-        detail::ShieldedGuard guard(heap_lock_);
-        this->lock_.lock();
-        bool shut = this->shut_ != Shut::no;  // stays so or not: shutdown() takes heap_lock_
-        this->lock_.unlock();
-        if (shut) detail::throw_queue_shut_down();
         try {
+            HeapGuard guard(*this);
+            this->lock_.lock();
+            bool shut = this->shut_ != Shut::no;  // stays so until the item is in: see shutdown()
+            this->lock_.unlock();
+            if (shut) detail::throw_queue_shut_down();
             heap_.push(std::move(item), less());
+            this->lock_.lock();
+            ++this->unfinished_;
+            this->give_and_unlock(this->items_);
         } catch (...) {
             this->lock_.lock();
             this->give_and_unlock(this->room_);
             throw;
         }
-        this->lock_.lock();
-        ++this->unfinished_;
-        this->give_and_unlock(this->items_);
     }
     Item extract() {
-        detail::ShieldedGuard guard(heap_lock_);
+        if constexpr (detail::BoxingGate<T>::kMayComeBack) {
+            this->lock_.lock();
+            if (Item returned = this->take_returned()) {
+                this->give_and_unlock(this->room_);
+                return returned;
+            }
+            this->lock_.unlock();
+        }
         try {
+            HeapGuard guard(*this);
             Item item = heap_.pop(less());
             this->lock_.lock();
             this->give_and_unlock(this->room_);
@@ -414,17 +465,22 @@ private:
             throw;
         }
     }
+    // Not under heap_lock_: an item may be destroyed.
     void give_item_back() noexcept {
         this->lock_.lock();
         if (this->shut_ != Shut::immediate) return this->give_and_unlock(this->items_);
-        if (this->unfinished_ > 0) --this->unfinished_;
-        this->lock_.unlock();
-        Item item = heap_.pop_last();
-        this->discard(item);
+        this->finish_one_and_unlock();
+        drop_one();
     }
     void drop_one() {
         Item item = [this] {
-            detail::ShieldedGuard guard(heap_lock_);
+            if constexpr (detail::BoxingGate<T>::kMayComeBack) {
+                this->lock_.lock();
+                Item returned = this->take_returned();
+                this->lock_.unlock();
+                if (returned != nullptr) return returned;
+            }
+            HeapGuard guard(*this);
             return heap_.pop_last();
         }();
         this->discard(item);
@@ -436,6 +492,7 @@ private:
     template <class, class, class>
     friend class detail::PutCase;
     bool try_get(detail::Room<Item>& place) {
+        if (is_comparing()) detail::throw_called_by_comparison();
         if (!take_free(this->items_)) return false;
         std::construct_at(std::addressof(place.value), extract());
         return true;
@@ -446,6 +503,7 @@ private:
                           extract());
     }
     bool try_put(Item& item) {
+        if (is_comparing()) detail::throw_called_by_comparison();
         if (!take_free(this->room_)) return false;
         insert(item);
         return true;
@@ -458,6 +516,7 @@ private:
     [[no_unique_address]] Compare compare_;
     detail::Heap<Item> heap_;  // guarded by heap_lock_, which is taken before lock_
     Lock heap_lock_;
+    std::atomic<const void*> comparer_{nullptr};  // who holds heap_lock_
 };
 
 }  // namespace weft

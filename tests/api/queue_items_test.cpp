@@ -100,21 +100,6 @@ TEST_P(QueueItemsTest, AMoveThatThrowsInPutLeavesTheQueueAsItWas) {
     EXPECT_EQ(Throwing::alive, 0);
 }
 
-TEST_P(QueueItemsTest, AMoveThatThrowsInGetTakesTheItemAndGivesTheRoom) {
-    run([] {
-        Queue<Throwing> queue(1);
-        Throwing::moves_left = -1;
-        queue.put(Throwing(1));
-        Throwing::moves_left = 0;
-        EXPECT_THROW(queue.get(), std::runtime_error);
-        Throwing::moves_left = -1;
-        EXPECT_TRUE(queue.empty());
-        queue.put_nowait(Throwing(2));
-        EXPECT_EQ(queue.get().value, 2);
-    });
-    EXPECT_EQ(Throwing::alive, 0);
-}
-
 /// Movable without throwing, but by code of its own.
 struct Loud {
     std::string text;

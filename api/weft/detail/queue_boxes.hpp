@@ -27,12 +27,12 @@ public:
     using reference = T&;
 
     explicit QueueIterator(Queue& queue) : queue_(&queue) { ++*this; }
-    T& operator*() noexcept { return *item_; }
-    T* operator->() noexcept { return &*item_; }
+    T& operator*() noexcept { return item_->value; }
+    T* operator->() noexcept { return std::addressof(item_->value); }
     QueueIterator& operator++() {
         item_.reset();
         try {
-            item_.emplace(queue_->get());
+            item_.emplace(*queue_);
         } catch (const QueueShutDown&) {
         }
         return *this;
@@ -41,8 +41,13 @@ public:
     bool operator==(std::default_sentinel_t) const noexcept { return !item_.has_value(); }
 
 private:
+    // Made from what get() returns, without a move: one that threw there would lose the item.
+    struct Got {
+        T value;
+        explicit Got(Queue& queue) : value(queue.get()) {}
+    };
     Queue* queue_;
-    std::optional<T> item_;
+    std::optional<Got> item_;
 };
 
 /// A gate, and the boxes for items that may not be moved under its lock.
@@ -79,12 +84,22 @@ protected:
         }
         return box;
     }
-    /// The value moves back, and the box is free again.
+    /// The value moves back, if it can be assigned, and the box is free again.
     void empty_box(Box<T>* box, T& value) noexcept {
-        if constexpr (std::is_nothrow_move_assignable_v<T>) value = std::move(box->room.value);
+        if constexpr (std::is_move_assignable_v<T>) {
+            try {
+                value = std::move(box->room.value);
+            } catch (...) {
+                // What the put has thrown matters more, and goes on.
+            }
+        }
         std::destroy_at(std::addressof(box->room.value));
         recycle(box);
     }
+    /// Whether an item may be in the queue again because it could not be moved out.
+    static constexpr bool kMayComeBack = !kQuietMove<T> && !std::is_nothrow_move_constructible_v<T>;
+
+    /// The value of an item that was taken. If its move throws, the item is in the queue again.
     T unwrap(Item&& item) {
         if constexpr (kQuietMove<T>) {
             return std::move(item);
@@ -93,11 +108,39 @@ protected:
                 BoxingGate& gate;
                 Box<T>* box;
                 ~Emptied() {
+                    if (box == nullptr) return;
                     std::destroy_at(std::addressof(box->room.value));
                     gate.recycle(box);
                 }
             } emptied{*this, item};
-            return std::move(item->room.value);
+            if constexpr (!kMayComeBack) {
+                return std::move(item->room.value);
+            } else {
+                try {
+                    return std::move(item->room.value);
+                } catch (...) {
+                    emptied.box = nullptr;
+                    come_back(item);
+                    throw;
+                }
+            }
+        }
+    }
+    /// With the lock: an item that has come back, or null.
+    Box<T>* take_returned() noexcept {
+        if constexpr (kMayComeBack) return returned_.take();
+        return nullptr;
+    }
+    /// Those that have come back and were not taken, in a destructor or after a shutdown.
+    void discard_returned() noexcept {
+        if constexpr (kMayComeBack) {
+            for (;;) {
+                lock_.lock();
+                Box<T>* box = returned_.take();
+                lock_.unlock();
+                if (box == nullptr) return;
+                discard(box);
+            }
         }
     }
     static const T& look(const Item& item) noexcept {
@@ -115,6 +158,19 @@ protected:
 
 private:
     struct NoBoxes {};
+    struct NoneReturned {};
+
+    // Its room is somebody else's already: until that many more are taken, there is none.
+    void come_back(Box<T>* box) noexcept {
+        lock_.lock();
+        if (shut_ == Shut::immediate) {
+            finish_one_and_unlock();
+            return discard(box);
+        }
+        returned_.give(box);
+        --room_.free;
+        give_and_unlock(items_);
+    }
 
     Box<T>* take_box() {
         lock_.lock();
@@ -130,6 +186,8 @@ private:
     }
 
     [[no_unique_address]] std::conditional_t<kQuietMove<T>, NoBoxes, BoxPool<T>> boxes_;
+    [[no_unique_address]] std::conditional_t<kMayComeBack, ReturnedBoxes<T>, NoneReturned>
+        returned_;
 };
 
 }  // namespace weft::detail

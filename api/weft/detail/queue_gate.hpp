@@ -1,7 +1,8 @@
 // The door of a queue: how many items and how much room there are, whose turn it is, whether it is shut. No types.
 //
 // A queue has two sides, items and room. `free` counts what anybody may take; while somebody waits on a side, its `free`
-// is 0 (invariant), because whatever comes is promised to the first in line. A promise moves the waiter to `promised`;
+// is 0 (invariant), because whatever comes is promised to the first in line. (Room may be below 0 for a while: an item
+// that could not be moved out is in again, and its room has been given already.) A promise moves the waiter to `promised`;
 // the item itself stays in the queue (or the room in it unused) until the waiter has run: so a waiter that is
 // cancelled before has nothing to undo but to pass its promise on, and what it did not put is not in.
 //
@@ -35,6 +36,7 @@ class PutCase;
 [[noreturn]] void throw_queue_empty();
 [[noreturn]] void throw_queue_full();
 [[noreturn]] void throw_queue_shut_down();
+[[noreturn]] void throw_called_by_comparison();
 
 /// What the queues have in common whatever they hold.
 class QueueGate {
@@ -70,7 +72,7 @@ protected:
         /// One more: promised to the first in line, who is to be unparked without the lock, or free to all. (Who is in
         /// line by select, and has won elsewhere, is passed over.)
         [[nodiscard]] Waiter give() noexcept {
-            if (waiting.empty()) [[likely]] {
+            if (waiting.empty() || free < 0) [[likely]] {
                 ++free;
                 return {};
             }
@@ -113,6 +115,12 @@ protected:
 
     /// With the lock, which it lets go: from now on nothing is put. `dropped`: how many items the caller destroys.
     void shut_and_unlock(Shut how, std::ptrdiff_t dropped) noexcept;
+    /// With the lock, which it lets go: an item that was taken has come to nothing, and is done.
+    void finish_one_and_unlock() noexcept;
+    /// In a destructor: the destructors of the items that are left find the queue empty and shut. How many are left.
+    std::ptrdiff_t close_for_good() noexcept;
+    /// Who calls: the running task, or the thread.
+    static const void* caller() noexcept;
     /// With the lock: how many items there are, promised ones too.
     std::ptrdiff_t count_items() const noexcept { return items_.free + items_.promised.count(); }
     /// Lets go of the lock and throws what asyncio's *_nowait throw.

@@ -28,12 +28,16 @@ namespace weft::detail {
 template <class T>
 inline constexpr bool kQuietMove =
     std::is_trivially_copyable_v<T> && std::is_move_constructible_v<T> && sizeof(T) <= 256;
-template <class C, class Traits>
-inline constexpr bool kQuietMove<std::basic_string<C, Traits, std::allocator<C>>> = true;
+// With standard characters: a string that is short is moved by its traits.
+template <class C>
+inline constexpr bool kQuietMove<std::basic_string<C, std::char_traits<C>, std::allocator<C>>> =
+    std::is_integral_v<C>;
 template <class T>
 inline constexpr bool kQuietMove<std::vector<T, std::allocator<T>>> = true;
 template <class T>
-inline constexpr bool kQuietMove<std::unique_ptr<T, std::default_delete<T>>> = true;
+inline constexpr bool kQuietMove<std::unique_ptr<T, std::default_delete<T>>> =
+    std::is_trivially_copyable_v<std::default_delete<T>> &&
+    std::is_pointer_v<typename std::unique_ptr<T>::pointer>;
 template <class T>
 inline constexpr bool kQuietMove<std::shared_ptr<T>> = true;
 template <>
@@ -96,6 +100,22 @@ public:
 private:
     Box<T>* first_ = nullptr;
     std::size_t count_ = 0;
+};
+
+/// Items whose move out of their box has thrown: the next to be taken. Guarded by the queue's lock.
+template <class T>
+class ReturnedBoxes {
+public:
+    void give(Box<T>* box) noexcept { box->next = std::exchange(first_, box); }
+    /// Null if there is none.
+    Box<T>* take() noexcept {
+        Box<T>* box = first_;
+        if (box != nullptr) first_ = box->next;
+        return box;
+    }
+
+private:
+    Box<T>* first_ = nullptr;
 };
 
 /// A double-ended line of quietly moving items, in chunks of about half a KiB.
