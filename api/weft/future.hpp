@@ -50,7 +50,9 @@ public:
         : core_(detail::CoreRef::adopt(*new detail::FutureCore<T>(where))) {}
     explicit Future(detail::CoreRef core) noexcept : core_(std::move(core)) {}
 
-    /// Sets the value and wakes who waits. InvalidStateError if something was set already, or it was cancelled.
+    /// Sets the value and wakes who waits. InvalidStateError if something was set already, or it was cancelled. Also
+    /// throws what the value's constructor throws, and then nothing was set. No lock is held while that runs, but others
+    /// who set or cancel meanwhile come too late.
     template <class... V>
     void set_result(V&&... value) const {
         if (!try_set_result(std::forward<V>(value)...)) detail::throw_already_set();

@@ -133,7 +133,16 @@ R take_result(Core& core, ResultSlot<R>& slot) {
         return slot.take();
     } else {
         take_value(core);
-        return slot.take();
+        if constexpr (std::is_nothrow_move_constructible_v<R>) {
+            return slot.take();
+        } else {
+            try {
+                return slot.take();
+            } catch (...) {
+                core.taken.store(false);  // it did not come out
+                throw;
+            }
+        }
     }
 }
 
