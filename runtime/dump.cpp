@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "completion.hpp"
+#include "graveyard.hpp"
 #include "scheduler.hpp"
 #include "task_pool.hpp"
 #include "worker.hpp"
@@ -79,8 +80,8 @@ std::size_t take_awaiters(Core& core, Edges edges, Found& found) noexcept {
 void TaskRefs::drop(std::size_t n) noexcept {
     // Whoever asks may be in the middle of a wait: what a task gave is not destroyed here.
     for (std::size_t i = 0; i < n; ++i)
-        if (rt::Worker* worker = rt::current_worker())
-            worker->drop_later(*tasks[i]);
+        if (rt::current_worker() != nullptr)
+            rt::drop_later(tasks[i]);
         else
             drop_ref(*tasks[i]);
     tasks.erase(tasks.begin(), tasks.begin() + static_cast<std::ptrdiff_t>(n));

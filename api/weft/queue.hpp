@@ -405,9 +405,8 @@ private:
     // Holds heap_lock_, and knows for whom.
     class HeapGuard {
     public:
-        explicit HeapGuard(PriorityQueue& queue) : queue_(queue) {
-            if (queue.is_comparing()) detail::throw_called_by_comparison();
-            lock_.emplace(queue.heap_lock_);
+        explicit HeapGuard(PriorityQueue& queue)
+            : queue_(not_comparing(queue)), lock_(queue.heap_lock_) {
             // order [heap.1]: relaxed - see is_comparing().
             queue.comparer_.store(QueueGate::caller(), std::memory_order_relaxed);
         }
@@ -419,8 +418,12 @@ private:
         HeapGuard& operator=(const HeapGuard&) = delete;
 
     private:
+        static PriorityQueue& not_comparing(PriorityQueue& queue) {
+            if (queue.is_comparing()) detail::throw_called_by_comparison();
+            return queue;
+        }
         PriorityQueue& queue_;
-        std::optional<detail::ShieldedGuard> lock_;
+        detail::ShieldedGuard lock_;
     };
     // Whether the caller holds heap_lock_: so it is a comparison that calls.
     bool is_comparing() const noexcept {
