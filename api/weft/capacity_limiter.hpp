@@ -47,7 +47,8 @@ private:
 ///     { std::lock_guard guard(limiter); ... }     // at most four tasks at a time
 ///     weft::to_thread(limiter, [] { ... });       // at most four threads at a time
 ///
-/// It may be destroyed with tokens lent, but not while somebody waits. A task that ends with a token has lost it.
+/// It may be destroyed with tokens lent, but not while somebody waits. A task that ends with a token has lost it, and a later
+/// task may be taken for that one: a borrower is known by its address.
 class CapacityLimiter {
 public:
     /// @throws  std::invalid_argument if total_tokens is below 1

@@ -3,6 +3,7 @@
 // What runs on the pool's threads waits for semaphores that the test releases, never for the clock.
 #include <barrier>
 #include <condition_variable>
+#include <filesystem>
 #include <latch>
 #include <memory>
 #include <semaphore>
@@ -137,6 +138,39 @@ TEST_P(ThreadTest, ManyCallsAllEnd) {
         for (int i = 0; i < 200; ++i) calls.push_back(call(i));
         auto squares = gather(std::move(calls));
         for (int i = 0; i < 200; ++i) EXPECT_EQ(squares[static_cast<std::size_t>(i)], i * i);
+    });
+}
+
+std::ptrdiff_t threads_of_this_process() {
+    std::filesystem::directory_iterator threads("/proc/self/task");
+    return std::distance(begin(threads), end(threads));
+}
+
+// th-6: however many cores there are
+TEST_P(ThreadTest, ThePoolIsThirtyTwoThreadsAtMost) {
+    run({.cores = 64}, [] {
+        constexpr int kMost = 32;
+        std::counting_semaphore<> go(0);
+        std::latch full(kMost);
+        std::atomic<int> begun = 0;
+        std::vector<Task<void>> blockers;
+        for (int i = 0; i < kMost; ++i)
+            blockers.push_back(start([&] {
+                to_thread([&] {
+                    ++begun;
+                    full.count_down();
+                    go.acquire();
+                });
+            }));
+        full.wait();
+        // The pool makes a thread before the call waits.
+        std::ptrdiff_t threads = threads_of_this_process();
+        auto queued = start([&] { to_thread([&] { ++begun; }); });
+        EXPECT_EQ(threads_of_this_process(), threads);
+        go.release(kMost);
+        gather(blockers);
+        await(queued);
+        EXPECT_EQ(begun, kMost + 1);
     });
 }
 
