@@ -24,8 +24,8 @@ public:
 
     virtual TimePoint now() noexcept = 0;
     virtual void wait(TimePoint deadline) noexcept = 0;
-    /// Makes runnable who waited for what wait() has met.
-    virtual void deliver() noexcept = 0;
+    /// Makes runnable who waited for what wait() has met. Whether anything has come.
+    virtual bool deliver() noexcept = 0;
     virtual void wake() noexcept = 0;
     /// Whether descriptors are watched, so that a busy worker shall look now and then.
     virtual bool watches() const noexcept = 0;

@@ -15,7 +15,7 @@ public:
 
     TimePoint now() noexcept override { return std::chrono::steady_clock::now(); }
     void wait(TimePoint deadline) noexcept override { reactor_.fetch(deadline); }
-    void deliver() noexcept override { reactor_.deliver(); }
+    bool deliver() noexcept override { return reactor_.deliver(); }
     void wake() noexcept override { reactor_.ring(); }
     bool watches() const noexcept override { return reactor_.watches(); }
     Reactor& reactor() noexcept override { return reactor_; }

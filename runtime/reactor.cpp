@@ -180,6 +180,7 @@ lowlevel::Woken Reactor::wait(IoSlot& slot, Side side, const char* what, TimePoi
         slot.waiting[i] = &waiter;
         return true;
     };
+    Simulation::IoWait counted(detail::current_scheduler());
     lowlevel::Woken woken = lowlevel::park({what, &slot}, commit, deadline);
     if (woken != lowlevel::Woken::by_unpark) {
         std::lock_guard guard(slot.lock);
@@ -202,14 +203,18 @@ void Reactor::fetch(TimePoint deadline) noexcept {
     fetched_ = sys::epoll_wait_until(epoll_, events_, kEvents, deadline);
 }
 
-void Reactor::deliver() noexcept {
+bool Reactor::deliver() noexcept {
+    bool any = false;
     for (int i = 0; i < fetched_; ++i) {
-        if (events_[i].data.u64 == kBell)
+        if (events_[i].data.u64 == kBell) {
             sys::silence(bell_);
-        else
+        } else {
             on_event(events_[i]);
+            any = true;
+        }
     }
     fetched_ = 0;
+    return any;
 }
 
 void Reactor::on_event(const epoll_event& event) noexcept {

@@ -83,8 +83,8 @@ public:
     void ring() noexcept;
     /// Waits for events until the deadline; they are kept for deliver().
     void fetch(TimePoint deadline) noexcept;
-    /// Wakes those whose events fetch() brought.
-    void deliver() noexcept;
+    /// Wakes those whose events fetch() brought. Whether there were any.
+    bool deliver() noexcept;
 
     /// Waits for an edge, or returns at once for one that has come.
     lowlevel::Woken wait(IoSlot& slot, detail::Side side, const char* what, TimePoint deadline);

@@ -16,13 +16,16 @@ namespace {
 // Real time that a stalled simulation waits for a thread outside before it says that there is none.
 constexpr Duration kStall = std::chrono::seconds(2);
 
+// Real time that a descriptor is given before virtual time goes on without it.
+constexpr Duration kPatience = std::chrono::milliseconds(1);
+
 class SimulatedDriver final : public Driver {
 public:
     explicit SimulatedDriver(Simulation& simulation)
         : simulation_(simulation), bell_(make_epoll_driver()) {}
     TimePoint now() noexcept override { return simulation_.now(); }
     void wait(TimePoint deadline) noexcept override { bell_->wait(deadline); }
-    void deliver() noexcept override { bell_->deliver(); }
+    bool deliver() noexcept override { return bell_->deliver(); }
     void wake() noexcept override { bell_->wake(); }
     bool watches() const noexcept override { return bell_->watches(); }
     Reactor& reactor() noexcept override { return bell_->reactor(); }
@@ -96,6 +99,15 @@ void Simulation::outside_ends() noexcept {
     bell_->wake();
 }
 
+Simulation::IoWait::IoWait(const Scheduler* scheduler) noexcept
+    : simulation_(scheduler != nullptr ? scheduler->simulation() : nullptr) {
+    if (simulation_ != nullptr) simulation_->io_waits_.fetch_add(1);
+}
+
+Simulation::IoWait::~IoWait() {
+    if (simulation_ != nullptr) simulation_->io_waits_.fetch_sub(1);
+}
+
 void Simulation::sleep(Worker& worker) noexcept {
     Scheduler& scheduler = worker.scheduler;
     awake_[worker.id].store(false);
@@ -115,6 +127,10 @@ void Simulation::sleep(Worker& worker) noexcept {
 
 bool Simulation::advance(Scheduler& scheduler) noexcept {
     if (outside_.load() != 0 || !scheduler.injected().empty()) return false;
+    if (io_waits_.load() != 0) {
+        bell_->wait(std::chrono::steady_clock::now() + kPatience);
+        if (bell_->deliver()) return true;
+    }
     TimePoint next = lowlevel::kNever;
     for (auto& worker : scheduler.workers())
         next = std::min(next, worker->timers().next_deadline());
@@ -126,7 +142,7 @@ bool Simulation::advance(Scheduler& scheduler) noexcept {
 /// Really waits for a thread outside. True: something may have come.
 bool Simulation::wait_outside(Scheduler& scheduler) noexcept {
     if (!scheduler.injected().empty()) return true;
-    bool expected = outside_.load() != 0;
+    bool expected = outside_.load() != 0 || io_waits_.load() != 0;
     auto until = std::chrono::steady_clock::now() + kStall;
     bell_->wait(expected ? lowlevel::kNever : TimePoint(until));
     bell_->deliver();

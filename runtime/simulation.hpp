@@ -3,7 +3,9 @@
 // In a simulation every worker is a Worker like any other, but they share one thread and take turns: at each look for
 // work and each wake-up the seed decides who goes on. Sleeping costs no time: when all workers sleep, the clock jumps
 // to the next deadline. It does not jump while real work is under way outside (an offload): then the thread really
-// waits for it. When all sleep, nothing is due and nothing is outside, the program is deadlocked, and says so.
+// waits for it. Where tasks wait for real descriptors, it waits a millisecond for them before the clock jumps, and
+// what comes from them is not repeatable. When all sleep, nothing is due and nothing is outside, the program is
+// deadlocked, and says so.
 //
 // What makes a run repeatable: one thread, one seed for every choice, and no clock but this one. What user code does
 // with other threads, other clocks or the order of addresses is outside of it.
@@ -43,6 +45,18 @@ public:
     void outside_begins() noexcept { outside_.fetch_add(1); }
     void outside_ends() noexcept;
 
+    /// A wait for a real descriptor. Whether its peer is about to answer nobody knows: time goes on, a little later.
+    class IoWait {
+    public:
+        explicit IoWait(const Scheduler* scheduler) noexcept;
+        ~IoWait();
+        IoWait(const IoWait&) = delete;
+        IoWait& operator=(const IoWait&) = delete;
+
+    private:
+        Simulation* simulation_;
+    };
+
     TimePoint now() const noexcept { return TimePoint(Duration(now_.load())); }
     std::uint64_t seed() const noexcept { return seed_; }
     /// A digest of all choices made so far: equal seeds give equal hashes.
@@ -61,6 +75,7 @@ private:
     std::atomic<std::int64_t> now_;
     TimePoint started_;
     std::atomic<unsigned> outside_{0};
+    std::atomic<unsigned> io_waits_{0};
     std::unique_ptr<std::atomic<bool>[]> awake_;  // by worker
     Driver* bell_ = nullptr;
 };

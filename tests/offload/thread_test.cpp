@@ -166,7 +166,7 @@ TEST_P(ThreadTest, ThePoolIsThirtyTwoThreadsAtMost) {
         // The pool makes a thread before the call waits.
         std::ptrdiff_t threads = threads_of_this_process();
         auto queued = start([&] { to_thread([&] { ++begun; }); });
-        EXPECT_EQ(threads_of_this_process(), threads);
+        EXPECT_LE(threads_of_this_process(), threads);  // others may be going
         go.release(kMost);
         gather(blockers);
         await(queued);

@@ -2,6 +2,8 @@
 #include <weft/weft.hpp>
 
 #include <algorithm>
+#include <atomic>
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -96,10 +98,16 @@ void cancel_a_long_chain(std::size_t n, Wait wait) {
         }
         never.wait();
     })};
+    std::atomic<std::size_t> begun = 1;
     while (chain.size() < n) {
-        chain.push_back(weft::create_task([last = chain.back(), wait] { wait(last); }));
+        chain.push_back(weft::create_task([last = chain.back(), wait, &begun] {
+            ++begun;
+            wait(last);
+        }));
         weft::yield();
     }
+    // Cancelled before its first step, the last one would pass nothing on.
+    while (begun.load() < n) weft::yield();
     chain.back().cancel();
     met.wait();
     EXPECT_FALSE(chain.back().done());

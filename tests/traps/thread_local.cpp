@@ -71,7 +71,7 @@ TEST(WEFT_SUITE, ErrorsOfSystemCallsAreThoseOfTheCall) {
             for (int i = 0; i < kMoves; ++i) {
                 errno = ENOTTY;  // the address of errno is known before the move
                 migrate();
-                EXPECT_EQ(weft::rt::sys::epoll_add(-1, -1, 0), -EBADF);
+                EXPECT_EQ(weft::rt::sys::epoll_add(-1, -1, 0, 0), -EBADF);
             }
         },
         {.workers = 2});

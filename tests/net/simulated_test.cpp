@@ -1,0 +1,34 @@
+// Real sockets under virtual time: time goes on though somebody listens, and what is on its way comes first.
+#include "net_support.hpp"
+
+namespace weft::test {
+
+namespace {
+
+class SimulatedNetTest : public OnSockets {};
+WEFT_TEST_IN_VIRTUAL_TIME(SimulatedNetTest);
+
+TEST_P(SimulatedNetTest, TimeGoesOnWhileAServerListens) {
+    run([] {
+        Server server = start_server(
+            [](TcpStream stream) {
+                while (std::size_t n = stream.read(100).size()) {
+                    weft::sleep(1h);
+                    stream.write(std::to_string(n));
+                }
+            },
+            "127.0.0.1", 0);
+        weft::sleep(24h);
+        TcpStream client = open_connection("127.0.0.1", server.port());
+        TimePoint begin = now();
+        client.write("12345");
+        EXPECT_EQ(client.readexactly(1), "5");
+        EXPECT_EQ(now() - begin, 1h);
+        EXPECT_THROW(timeout(30min, [&] { client.read(1); }), TimeoutError);
+        EXPECT_EQ(now() - begin, 90min);
+    });
+}
+
+}  // namespace
+
+}  // namespace weft::test
