@@ -65,7 +65,9 @@ void StreamState::wait_if_drained() {
 }
 
 void StreamState::note(ssize_t received, std::size_t room) noexcept {
-    drained_ = received == -EAGAIN || (received > 0 && static_cast<std::size_t>(received) < room);
+    // Less than was asked for says nothing of a terminal, which gives a line at a time, or of a pipe of packets.
+    bool is_short = kind_ == StreamKind::socket && static_cast<std::size_t>(received) < room;
+    drained_ = received == -EAGAIN || (received > 0 && is_short);
     if (received == 0) eof_ = true;
 }
 
@@ -133,7 +135,7 @@ std::size_t StreamState::read_some(void* data, std::size_t n) {
 }
 
 std::size_t StreamState::read_parts(const Parts& parts) {
-    if (parts.size() <= 1)
+    if (parts.size() <= 1 || kind_ == StreamKind::pipe)
         return parts.empty() ? 0 : read_some(parts.data()->data, parts.data()->size);
     Reading reading(*this);
     if (begin_ != end_) return take(parts.data()->data, parts.data()->size);

@@ -78,8 +78,9 @@ private:
 };
 
 template <class S>
-S make_stream(Descriptor socket, std::size_t limit = Stream::kDefaultLimit) {
-    StreamStatePtr state(new StreamState(std::move(socket), StreamKind::socket));
+S make_stream(Descriptor descriptor, std::size_t limit = Stream::kDefaultLimit,
+              StreamKind kind = StreamKind::socket) {
+    StreamStatePtr state(new StreamState(std::move(descriptor), kind));
     state->set_limit(limit);
     return StreamMaker::make<S>(std::move(state));
 }

@@ -12,6 +12,7 @@
 #include <weft/future.hpp>
 #include <weft/gather.hpp>
 #include <weft/offload.hpp>
+#include <weft/pipe.hpp>
 #include <weft/process.hpp>
 #include <weft/queue.hpp>
 #include <weft/race.hpp>

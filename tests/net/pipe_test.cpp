@@ -1,0 +1,110 @@
+// Streams over pipes and terminals.
+#include <csignal>
+#include <stdexcept>
+
+#include <fcntl.h>
+#include <pty.h>
+
+#include "net_support.hpp"
+
+namespace weft::test {
+
+namespace {
+
+class PipeTest : public OnSockets {};
+WEFT_TEST_ON_THREADS(PipeTest);
+
+struct Ends {
+    PipeStream reader;
+    PipeStream writer;
+
+    Ends() {
+        int fds[2];
+        if (::pipe2(fds, O_CLOEXEC) != 0)
+            throw std::system_error(errno, std::generic_category(), "pipe2");
+        reader = PipeStream::from_fd(fds[0]);
+        writer = PipeStream::from_fd(fds[1]);
+    }
+};
+
+TEST_P(PipeTest, WhatIsWrittenIsReadToItsEnd) {
+    run([] {
+        Ends pipe;
+        std::string all(1'000'003, 'x');
+        auto reader = create_task([&] { return pipe.reader.read(); });
+        pipe.writer.write(all);
+        pipe.writer.write_eof();
+        EXPECT_EQ(await(reader), all);
+        EXPECT_TRUE(pipe.reader.at_eof());
+        EXPECT_EQ(errno_of([&] { pipe.writer.write("more"); }), EBADF);
+    });
+}
+
+TEST_P(PipeTest, AReaderWaitsForEachPiece) {
+    run([] {
+        Ends pipe;
+        for (int i = 0; i < 3; ++i) {
+            auto reader = create_task([&] { return pipe.reader.read(100); });
+            settle();
+            EXPECT_FALSE(reader.done());
+            pipe.writer.write("piece");
+            EXPECT_EQ(await(reader), "piece");
+        }
+    });
+}
+
+TEST_P(PipeTest, AWriteWithoutAReaderIsAnErrorAndNoSignal) {
+    run([] {
+        Ends pipe;
+        auto writer = create_task([&] {
+            std::string much(1'000'000, 'x');
+            pipe.writer.write(much);
+        });
+        settle();
+        EXPECT_FALSE(writer.done());
+        pipe.reader.close();
+        EXPECT_EQ(errno_of([&] { await(writer); }), EPIPE);
+    });
+}
+
+TEST_P(PipeTest, ASequenceOfBuffersIsFilledFromItsFirstOne) {
+    run([] {
+        Ends pipe;
+        pipe.writer.write("abcdef");
+        char first[2];
+        char second[4];
+        std::array<std::span<char>, 2> both{first, second};
+        EXPECT_EQ(pipe.reader.read_some(both), 2U);
+        EXPECT_EQ(std::string(first, 2), "ab");
+    });
+}
+
+TEST_P(PipeTest, ATerminalGivesAllLinesThatCameAtOnce) {
+    run([] {
+        int master = -1;
+        int slave = -1;
+        ASSERT_EQ(::openpty(&master, &slave, nullptr, nullptr, nullptr), 0);
+        PipeStream person = PipeStream::from_fd(master);
+        PipeStream terminal = PipeStream::from_fd(slave);
+        auto reader = create_task([&] {
+            std::string lines;
+            for (int i = 0; i < 3; ++i) lines += terminal.read(100);
+            return lines;
+        });
+        settle();
+        person.write("one\ntwo\nthree\n");
+        EXPECT_EQ(await(reader), "one\ntwo\nthree\n");
+    });
+}
+
+TEST_P(PipeTest, ARegularFileIsRefusedAndClosed) {
+    run([] {
+        int fd = ::open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+        EXPECT_THROW(PipeStream::from_fd(fd), std::invalid_argument);
+        EXPECT_EQ(errno_of([] { PipeStream::from_fd(-1); }), EBADF);
+    });
+}
+
+}  // namespace
+
+}  // namespace weft::test
