@@ -21,6 +21,7 @@
 #include <weft/select.hpp>
 #include <weft/server.hpp>
 #include <weft/stream.hpp>
+#include <weft/subprocess.hpp>
 #include <weft/sync.hpp>
 #include <weft/task.hpp>
 #include <weft/task_group.hpp>
