@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "scheduler.hpp"
+#include "signals.hpp"
 
 namespace weft::rt {
 
@@ -31,24 +32,22 @@ bool on_main_thread() noexcept { return ::gettid() == ::getpid(); }
 }  // namespace
 
 bool install_interrupt_handler(Scheduler& scheduler) noexcept {
-    struct sigaction old{};
-    if (!on_main_thread() || ::sigaction(SIGINT, nullptr, &old) != 0) return false;
-    // Whatever the flags: a handler that was reset as it fired leaves its own behind.
-    if (old.sa_handler != SIG_DFL) return false;
-    target.store(&scheduler);
+    if (!on_main_thread()) return false;
     struct sigaction ours{};
     ours.sa_handler = weft_on_sigint;
     ours.sa_flags = static_cast<int>(SA_RESETHAND) | SA_RESTART | SA_ONSTACK;
-    ::sigaction(SIGINT, &ours, nullptr);
-    return true;
+    // Before: no signal shall meet a handler without a target.
+    target.store(&scheduler);
+    if (replace_disposition(SIGINT, SIG_DFL, ours)) return true;
+    target.store(nullptr);
+    return false;
 }
 
 void remove_interrupt_handler() noexcept {
-    struct sigaction now{};
-    ::sigaction(SIGINT, nullptr, &now);
     // Somebody may have put another one in its place meanwhile.
-    if ((now.sa_flags & SA_SIGINFO) == 0 && now.sa_handler == weft_on_sigint)
-        ::signal(SIGINT, SIG_DFL);
+    struct sigaction none{};
+    none.sa_handler = SIG_DFL;
+    replace_disposition(SIGINT, weft_on_sigint, none);
     target.store(nullptr);
     while (handlers_running.load() != 0) std::this_thread::yield();
 }

@@ -20,6 +20,7 @@
 #include <weft/run.hpp>
 #include <weft/select.hpp>
 #include <weft/server.hpp>
+#include <weft/signal.hpp>
 #include <weft/stream.hpp>
 #include <weft/subprocess.hpp>
 #include <weft/sync.hpp>
