@@ -9,6 +9,7 @@
 #include <weft/task.hpp>
 
 #include <concepts>
+#include <csignal>
 #include <initializer_list>
 #include <memory>
 #include <type_traits>
