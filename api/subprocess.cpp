@@ -228,6 +228,10 @@ void check(const std::vector<std::string>& arguments, const SubprocessOptions& o
     require_no_null(options.cwd, what);
     if (options.in == Stdio::out || options.out == Stdio::out)
         throw std::invalid_argument(std::string(what) + ": Stdio::out is for the errors");
+    const Stdio all[] = {options.in, options.out, options.err};
+    if (std::any_of(std::begin(all), std::end(all),
+                    [](Stdio one) { return one.value() < Stdio::pipe.value(); }))
+        fail(-EBADF, what);
     if (options.limit == 0) throw std::invalid_argument(std::string(what) + ": limit is 0");
 }
 

@@ -27,7 +27,7 @@ private:
 /// The program's standard input and outputs as streams. Each call opens them anew, by /proc/self/fd, so that nobody who
 /// shares them finds them not to block; where that cannot be (a socket, somebody else's terminal) a copy of the descriptor
 /// is taken, and then they do. Closing the stream leaves descriptors 0 to 2 open. Errors as PipeStream::from_fd: so
-/// std::invalid_argument where the input is redirected from a file.
+/// std::invalid_argument where it is redirected from or to a file.
 PipeStream open_stdin();
 PipeStream open_stdout();
 PipeStream open_stderr();

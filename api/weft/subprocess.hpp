@@ -23,13 +23,15 @@ public:
     static const Stdio devnull;  ///< nothing to be read, and what is written is dropped
     static const Stdio out;      ///< of the errors: where the output goes (asyncio's STDOUT)
     /// This descriptor, which stays the caller's, and must stay open until the program has started.
-    static constexpr Stdio from_fd(int fd) noexcept { return Stdio(fd); }
+    static constexpr Stdio from_fd(int fd) noexcept { return Stdio(fd < 0 ? kNoDescriptor : fd); }
 
     /// The descriptor, or less than 0.
     constexpr int value() const noexcept { return value_; }
     constexpr bool operator==(const Stdio&) const noexcept = default;
 
 private:
+    static constexpr int kNoDescriptor =
+        -5;  // so that a failed open(2) is not taken for something else
     explicit constexpr Stdio(int value) noexcept : value_(value) {}
     int value_;
 };

@@ -105,6 +105,78 @@ TEST_P(PipeTest, ARegularFileIsRefusedAndClosed) {
     });
 }
 
+// --- the standard streams -----------------------------------------------------------------------------------------
+
+/// Puts another descriptor in the place of a standard one while it lives.
+class InPlaceOf {
+public:
+    InPlaceOf(int number, int fd) : number_(number), saved_(::fcntl(number, F_DUPFD_CLOEXEC, 3)) {
+        ::dup2(fd, number);
+    }
+    ~InPlaceOf() {
+        ::dup2(saved_, number_);
+        ::close(saved_);
+    }
+    InPlaceOf(const InPlaceOf&) = delete;
+    InPlaceOf& operator=(const InPlaceOf&) = delete;
+
+private:
+    int number_;
+    int saved_;
+};
+
+bool blocks(int fd) { return (::fcntl(fd, F_GETFL) & O_NONBLOCK) == 0; }
+
+TEST_P(PipeTest, TheStandardStreamsAreOpenedWithoutAChangeForOthers) {
+    run([] {
+        int fds[2];
+        ASSERT_EQ(::pipe2(fds, O_CLOEXEC), 0);
+        {
+            InPlaceOf input(0, fds[0]);
+            InPlaceOf output(1, fds[1]);
+            PipeStream in = open_stdin();
+            PipeStream out = open_stdout();
+            auto reader = create_task([&] { return in.readline(); });
+            settle();
+            EXPECT_FALSE(reader.done());
+            out.write("line\n");
+            EXPECT_EQ(await(reader), "line\n");
+        }
+        EXPECT_TRUE(blocks(fds[0]));
+        EXPECT_TRUE(blocks(fds[1]));
+        ::close(fds[0]);
+        ::close(fds[1]);
+    });
+}
+
+TEST_P(PipeTest, AStandardStreamThatCannotBeOpenedAnewIsCopied) {
+    run([] {
+        int fds[2];
+        ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+        {
+            InPlaceOf input(0, fds[0]);
+            PipeStream in = open_stdin();
+            UnixStream peer = UnixStream::from_fd(fds[1]);
+            peer.write("line\n");
+            EXPECT_EQ(in.readline(), "line\n");
+            in.close();
+            EXPECT_NE(::fcntl(0, F_GETFD), -1);
+        }
+        ::close(fds[0]);
+    });
+}
+
+TEST_P(PipeTest, AStandardStreamThatIsAFileIsRefused) {
+    run([] {
+        int fd = ::open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+        {
+            InPlaceOf input(0, fd);
+            EXPECT_THROW(open_stdin(), std::invalid_argument);
+        }
+        ::close(fd);
+    });
+}
+
 }  // namespace
 
 }  // namespace weft::test

@@ -49,6 +49,9 @@ TEST_P(SubprocessTest, AProgramThatASignalKilledHasItsNegativeNumber) {
         sleeper.kill();
         EXPECT_EQ(sleeper.wait(), -SIGKILL);
         EXPECT_EQ(sleeper.returncode(), -SIGKILL);
+        Process other = create_subprocess_exec({"sleep", "1000"});
+        other.terminate();
+        EXPECT_EQ(other.wait(), -SIGTERM);
         EXPECT_EQ(sleeper.wait(), -SIGKILL);
     });
 }
@@ -146,6 +149,10 @@ TEST_P(SubprocessTest, AStreamMayBeADescriptorAndStaysTheCallers) {
         EXPECT_EQ(process.wait(), 0);
         EXPECT_EQ(::close(fds[1]), 0);
         EXPECT_EQ(reader.read(), "a\nb\n");
+        EXPECT_EQ(errno_of([] { create_subprocess_exec({"true"}, {.out = Stdio::from_fd(-1)}); }),
+                  EBADF);
+        EXPECT_EQ(errno_of([] { create_subprocess_exec({"true"}, {.out = Stdio::from_fd(9999)}); }),
+                  EBADF);
     });
 }
 
@@ -287,14 +294,14 @@ TEST_P(SubprocessTest, WithoutADescriptorNothingStarts) {
 
 TEST_P(SubprocessTest, SignalsReachTheProgramAndNobodyAfterItsEnd) {
     run([] {
+        // Of all that a shell waits for, `wait` is what a trap interrupts for certain.
         Process process = create_subprocess_shell(
-            "trap 'echo caught' USR1; echo ready; read -r line; exit 3", kPiped);
+            "trap 'kill $!; echo caught; exit 3' USR1; sleep 1000 >/dev/null & echo ready; wait",
+            {.out = Stdio::pipe});
         EXPECT_EQ(process.out().readline(), "ready\n");
         process.send_signal(SIGUSR1);
-        process.in().write("\n");
         EXPECT_EQ(process.out().readline(), "caught\n");
-        process.terminate();
-        process.wait();
+        EXPECT_EQ(process.wait(), 3);
         EXPECT_EQ(errno_of([&] { process.send_signal(SIGTERM); }), ESRCH);
         EXPECT_EQ(errno_of([&] { process.terminate(); }), ESRCH);
         EXPECT_EQ(errno_of([&] { process.kill(); }), ESRCH);
