@@ -20,11 +20,13 @@ constexpr int kSignals = 64;
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free &&
               std::atomic<SignalSubscriber*>::is_always_lock_free);
 
-// A handler counts itself in before it reads the list, and who unlinks a subscriber waits for the count after it (all of
-// them seq_cst): so a handler that has met the subscriber is waited for, and a later one does not meet it. A subscriber
-// that was unlinked keeps its `next`, for the handlers that stand on it.
+// A handler counts itself in before it reads the list, and who unlinks a subscriber waits, after it, until each count has
+// been none (all of it seq_cst): so a handler that has met the subscriber is waited for, and a later one does not meet it.
+// Two counts, of which the handlers that begin use one: else the other would never be none in a flood of signals. A
+// subscriber that was unlinked keeps its `next`, for the handlers that stand on it.
 std::atomic<SignalSubscriber*> subscribers{nullptr};
-std::atomic<unsigned> handlers_running{0};
+std::atomic<unsigned> handlers_running[2] = {};
+std::atomic<unsigned> side{0};
 
 /// Guards who subscribes, and the actions below. Never taken by a handler.
 std::mutex& subscription_mutex() noexcept {
@@ -37,15 +39,30 @@ std::size_t index_of(int signal) noexcept { return static_cast<std::size_t>(sign
 
 extern "C" void weft_on_signal(int signal) {
     int saved = errno;
-    handlers_running.fetch_add(1);
+    std::atomic<unsigned>& running = handlers_running[side.load()];
+    running.fetch_add(1);
     std::uint64_t bit = 1ULL << index_of(signal);
     for (SignalSubscriber* s = subscribers.load(); s != nullptr; s = s->next.load()) {
         if ((s->wanted & bit) == 0) continue;
         s->pending.fetch_or(bit);
         rt::sys::ring(s->bell);
     }
-    handlers_running.fetch_sub(1);
+    running.fetch_sub(1);
     errno = saved;
+}
+
+/// Waits for the handlers that may have met what was unlinked before.
+void wait_for_handlers() noexcept {
+    // One at a time: nobody else may change the side meanwhile.
+    static std::mutex& turn = *new std::mutex;
+    std::lock_guard guard(turn);
+    unsigned now = side.load();
+    auto drain = [](unsigned i) {
+        while (handlers_running[i].load() != 0) std::this_thread::yield();
+    };
+    drain(1 - now);
+    side.store(1 - now);
+    drain(now);
 }
 
 int install_locked(int signal) noexcept {
@@ -116,7 +133,7 @@ int subscribe(SignalSubscriber& subscriber) noexcept {
     if (error == 0) return 0;
     release_locked(taken);
     subscribers.store(subscriber.next.load());
-    while (handlers_running.load() != 0) std::this_thread::yield();
+    wait_for_handlers();
     return error;
 }
 
@@ -128,7 +145,7 @@ void unsubscribe(SignalSubscriber& subscriber) noexcept {
         while (link->load() != &subscriber) link = &link->load()->next;
         link->store(subscriber.next.load());
     }
-    while (handlers_running.load() != 0) std::this_thread::yield();
+    wait_for_handlers();
 }
 
 }  // namespace weft::detail

@@ -314,7 +314,7 @@ TEST_P(SignalTest, SubscribersMayComeAndGoInAFloodOfSignals) {
                 while (!stop.load()) std::raise(SIGUSR1);
             });
         auto come_and_go = [] {
-            for (int i = 0; i < 200; ++i) {
+            for (int i = 0; i < 50; ++i) {
                 SignalQueue first = signals({SIGUSR1});
                 SignalQueue second = signals({SIGUSR1, SIGUSR2});
                 EXPECT_EQ(first.get(), SIGUSR1);
