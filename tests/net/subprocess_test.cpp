@@ -348,7 +348,7 @@ TEST_P(SubprocessTest, OutsideOfATaskItDoesTheSame) {
 TEST_P(SubprocessTest, ACancelEndsTheWaitAndUnwindingTheProgram) {
     run([] {
         for (int way : {0, 1}) {
-            int pid = 0;
+            std::atomic<int> pid{0};
             auto task = create_task([&] {
                 Process process = create_subprocess_exec({"sleep", "1000"}, kPiped);
                 pid = process.pid();
