@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
