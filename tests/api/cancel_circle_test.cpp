@@ -120,8 +120,9 @@ TEST_P(CancelCircleTest, ATaskThatAwaitsItselfThroughWhatItMadeIsCancelled) {
     run([] {
         Task<void> outer;
         Event made;
-        auto awaits_it = [&] { await(outer); };
-        auto gathers_it = [&] { gather(outer, [] { wait_for_ever(); }); };
+        // By a handle of their own: they may outlive the round, and `outer` is another task then.
+        auto awaits_it = [&] { await(Task<void>(outer)); };
+        auto gathers_it = [&] { gather(Task<void>(outer), [] { wait_for_ever(); }); };
         std::vector<std::function<void()>> bodies = {
             [&] { await(create_task(awaits_it)); },
             [&] { gather(awaits_it); },

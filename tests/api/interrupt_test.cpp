@@ -201,6 +201,8 @@ TEST_P(InterruptTest, TheSecondOneEndsTheProcess) {
 }
 
 TEST_P(InterruptTest, UncaughtItEndsTheProcessBySigint) {
+    // In a program of its own: a fork of one with threads may have taken a lock of the allocator's along.
+    ::testing::FLAGS_gtest_death_test_style = "threadsafe";
     // From a thread, since GoogleTest catches what leaves this one.
     auto uncaught = [] { std::thread([] { detail::throw_keyboard_interrupt(); }).join(); };
     EXPECT_EXIT(uncaught(), ::testing::KilledBySignal(SIGINT), "");
