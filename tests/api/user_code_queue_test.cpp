@@ -155,7 +155,7 @@ TEST_P(UserCodeInQueuesTest, AnItemThatIsDroppedBecauseItsComparisonThrewMayCall
             }
         };
         std::function<void()> hook;
-        int destroyed = 0;
+        std::atomic<int> destroyed = 0;
         PriorityQueue<Item, Compare> queue(0, Compare{&hook});
         auto put = [&](int value) {
             queue.put(Item(std::make_shared<AtEnd>([&] {
