@@ -299,7 +299,7 @@ TEST_F(StrictOrderTest, SleepersWakeInTheOrderOfTheirDeadlines) {
                 say(word);
             };
         };
-        gather(sleeper("c", 6ms), sleeper("a", 2ms), sleeper("b", 4ms), sleeper("z", 0ms));
+        gather(sleeper("c", 60ms), sleeper("a", 20ms), sleeper("b", 40ms), sleeper("z", 0ms));
     };
     EXPECT_EQ(trace_of(main), "z a b c");
 }
