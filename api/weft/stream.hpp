@@ -137,7 +137,7 @@ public:
     /// Closes it with a reset: what the peer has not received yet is dropped.
     void abort() noexcept;
     bool is_closing() const noexcept;
-    /// Waits until the descriptor is closed: when the last call in progress has left it.
+    /// asyncio's: here close() has done all there is, so this gives up one turn. A cancel point.
     void wait_closed();
 
     // --- what it stands on ---
