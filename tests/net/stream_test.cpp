@@ -278,6 +278,24 @@ TEST_P(StreamTest, WritelinesAndSpans) {
     });
 }
 
+TEST_P(StreamTest, SendfileSendsThatPartOfAFile) {
+    run([] {
+        Pair pair;
+        std::string all = pattern(700'000);
+        std::FILE* file = std::tmpfile();
+        ASSERT_EQ(std::fwrite(all.data(), 1, all.size(), file), all.size());
+        std::fflush(file);
+        auto reader = create_task([&] { return pair.b.read(); });
+        EXPECT_EQ(pair.a.sendfile(::fileno(file), 100, 600'000), 600'000U);
+        EXPECT_EQ(pair.a.sendfile(::fileno(file), 699'990, 100), 10U) << "the file ends there";
+        pair.a.write_eof();
+        EXPECT_EQ(await(reader), all.substr(100, 600'000) + all.substr(699'990));
+        pair.b.close();
+        EXPECT_EQ(errno_of([&] { pair.a.sendfile(::fileno(file), 0, 1); }), EPIPE);
+        std::fclose(file);
+    });
+}
+
 // --- ends and errors ----------------------------------------------------------------------------------------------
 
 TEST_P(StreamTest, AfterCloseEveryCallSaysThatItIsClosed) {
