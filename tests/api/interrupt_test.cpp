@@ -11,6 +11,11 @@ namespace {
 
 class InterruptTest : public Everywhere {
 protected:
+    void SetUp() override {
+        Everywhere::SetUp();
+        // A shell starts what runs in the background with SIGINT ignored.
+        std::signal(SIGINT, SIG_DFL);
+    }
     void TearDown() override {
         Everywhere::TearDown();
         EXPECT_EQ(std::signal(SIGINT, SIG_DFL), SIG_DFL) << "SIGINT has not its default action";
@@ -201,8 +206,6 @@ TEST_P(InterruptTest, TheSecondOneEndsTheProcess) {
 }
 
 TEST_P(InterruptTest, UncaughtItEndsTheProcessBySigint) {
-    // In a program of its own: a fork of one with threads may have taken a lock of the allocator's along.
-    ::testing::FLAGS_gtest_death_test_style = "threadsafe";
     // From a thread, since GoogleTest catches what leaves this one.
     auto uncaught = [] { std::thread([] { detail::throw_keyboard_interrupt(); }).join(); };
     EXPECT_EXIT(uncaught(), ::testing::KilledBySignal(SIGINT), "");

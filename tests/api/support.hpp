@@ -73,7 +73,11 @@ private:
 /// The fixture without a number of workers: for tests that choose their own.
 class WithWatchdog : public testing::Test {
 protected:
-    WithWatchdog() : stacks_before_(weft::rt::StackPool::instance().live()) {}
+    WithWatchdog() : stacks_before_(weft::rt::StackPool::instance().live()) {
+        // A death test's program is begun anew: a fork of this one may have taken along a lock of the allocator's that
+        // the watchdog's thread held.
+        GTEST_FLAG_SET(death_test_style, "threadsafe");
+    }
     void TearDown() override {
         EXPECT_EQ(weft::rt::StackPool::instance().live(), stacks_before_)
             << "stacks are still in use";
