@@ -97,6 +97,8 @@ std::string noun_of(const Section& section) {
     switch (section.plan.workload) {
         case Workload::wait:
             return plural(section.plan.tasks, "wait");
+        case Workload::network:
+            return plural(section.plan.tasks, "client");
         case Workload::shared:
             return plural(section.plan.tasks, "file");
         case Workload::cpu:

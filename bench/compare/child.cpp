@@ -1,7 +1,6 @@
 // The inside of a model's own process; see child.hpp.
 #include "child.hpp"
 
-#include <csignal>
 #include <cstdio>
 #include <fstream>
 #include <iterator>
@@ -12,9 +11,8 @@
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
-#include <sys/prctl.h>
-#include <unistd.h>
 
+#include "child_process.hpp"
 #include "models.hpp"
 #include "python.hpp"
 
@@ -60,7 +58,8 @@ json report_of(Run& run) {
 bool is_shortage(const std::system_error& error) {
     return error.code() == std::errc::resource_unavailable_try_again ||
            error.code() == std::errc::not_enough_memory ||
-           error.code() == std::errc::too_many_files_open;
+           error.code() == std::errc::too_many_files_open ||
+           error.code() == std::errc::address_not_available;
 }
 
 json run_model(const Model& model, const Plan& plan) {
@@ -83,10 +82,7 @@ json run_model(const Model& model, const Plan& plan) {
 }  // namespace
 
 int run_child(std::string_view model_key, std::string_view plan_fd, std::string_view supervisor) {
-    // A killed supervisor cannot clean up. For a Python model this outlives the exec. Asked for after it was
-    // killed it would come too late, hence the second look.
-    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (std::to_string(::getppid()) != supervisor) return 1;
+    if (!end_with_supervisor(supervisor)) return 1;  // for a Python model it outlives the exec
     const Model* const model = find_model(model_key);
     if (model == nullptr) return 2;
     const std::string path = fmt::format("/proc/self/fd/{}", plan_fd);

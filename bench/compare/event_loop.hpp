@@ -4,6 +4,7 @@
 #include <weft/weft.hpp>
 
 #include <atomic>
+#include <exception>
 
 #include "models.hpp"
 
@@ -33,14 +34,18 @@ void run_event_loop(Run& run, unsigned workers, Work work) {
     weft::run(main_task, {.workers = workers, .cores = run.plan.workers});
 }
 
-// One weft task for each task of the plan: task(i) gives its result.
+// One weft task for each task of the plan: task(i) gives its result. The first one's error is the model's.
 template <typename Task>
 void run_each(Run& run, Task task) {
-    weft::task_group([&](weft::TaskGroup& group) {
-        for (std::size_t i = 0; i < run.plan.tasks; ++i) {
-            group.create_task([&run, &task, i] { run.results[i] = task(i); });
-        }
-    });
+    try {
+        weft::task_group([&](weft::TaskGroup& group) {
+            for (std::size_t i = 0; i < run.plan.tasks; ++i) {
+                group.create_task([&run, &task, i] { run.results[i] = task(i); });
+            }
+        });
+    } catch (const weft::ExceptionGroup& errors) {
+        std::rethrow_exception(errors.exceptions().front());
+    }
 }
 
 // The mixed workload's task; compute() is the part that is not waiting.

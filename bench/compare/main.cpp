@@ -2,9 +2,9 @@
 // the reports.
 //
 // The rooms behind it: options (command line), input and sizes (what is done), study (in which
-// order), supervise and process_tree (each model in its own process), child and models_* (the
-// inside of such a process), workload and measure (the work and the figures), report_* and advice
-// (what people get to see).
+// order), supervise, child_process and process_tree (each model in its own process), child and models_* (the
+// inside of such a process), server (whom the network workload asks), workload and measure (the work and the figures),
+// report_* and advice (what people get to see).
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
@@ -24,6 +24,7 @@
 #include "report_html.hpp"
 #include "report_json.hpp"
 #include "report_table.hpp"
+#include "server.hpp"
 #include "study.hpp"
 #include "supervise.hpp"
 
@@ -60,6 +61,7 @@ int run_supervisor(int argc, char** argv) {
     const std::optional<Options> options = parse_options(argc, argv);
     if (!options) return 0;
     catch_interrupts();
+    raise_descriptor_limit();
     Progress progress;
     const Study study = run_study(*options, progress);
     progress.clear();
@@ -83,6 +85,7 @@ int compare_main(int argc, char** argv) {
         if (argc == 5 && argv[1] == kRunModelOption) {
             return run_child(argv[2], argv[3], argv[4]);
         }
+        if (argc == 5 && argv[1] == kServeOption) return run_server(argv[2], argv[3], argv[4]);
         return run_supervisor(argc, argv);
     } catch (const BadOptions& error) {
         fmt::print(stderr, "weft-compare: {} (see --help)\n", error.what());

@@ -9,6 +9,11 @@ TaskResult loop_task(const Plan& plan, std::size_t task) {
     if (plan.workload == Workload::mixed) {
         return wait_compute_wait(plan, [&] { return hash_file(plan, task); });
     }
+    if (plan.workload == Workload::network) {
+        auto server = weft::open_connection(weft::SocketAddress::ip("127.0.0.1", plan.port));
+        server.write(request_line(task));
+        return result_of_answer(server.read());
+    }
     weft::sleep(wait_of(plan));
     return wait_result(task);
 }

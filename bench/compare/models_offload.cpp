@@ -1,7 +1,7 @@
 // asyncio that keeps its loop free: what blocks or computes leaves the fibers, one call for each of the three ways.
 //
-// The loop has one worker, as asyncio has; waiting stays in it where the workload mixes both. In Workload::wait the
-// wait itself is what is offloaded, standing for a blocking call that has no asynchronous form.
+// The loop has one worker, as asyncio has; waiting stays in it where the workload mixes both. In Workload::wait and
+// Workload::network the wait itself is what is offloaded, standing for a blocking call that has no asynchronous form.
 #include <optional>
 #include <string>
 #include <thread>
@@ -22,6 +22,8 @@ TaskResult wait_there(std::int64_t wait_ns, std::uint64_t task) {
     std::this_thread::sleep_for(std::chrono::nanoseconds(wait_ns));
     return wait_result(task);
 }
+
+TaskResult request_there(std::uint16_t port, std::uint64_t task) { return request(port, task); }
 
 std::optional<PackedWords> count_there(const std::string& path) {
     FileWords counted;
@@ -55,6 +57,8 @@ TaskResult process_task(Run& run, weft::ProcessPool& pool, std::size_t task) {
     switch (plan.workload) {
         case Workload::wait:
             return pool.run<&wait_there>(std::int64_t{wait_of(plan).count()}, std::uint64_t{task});
+        case Workload::network:
+            return pool.run<&request_there>(plan.port, std::uint64_t{task});
         case Workload::shared:
             return count_in_process(run, pool, task);
         case Workload::cpu:

@@ -1,5 +1,6 @@
 // The models everybody knows: one after the other, a thread per task, a thread pool.
 #include <condition_variable>
+#include <exception>
 #include <functional>
 #include <mutex>
 #include <queue>
@@ -67,6 +68,27 @@ void do_task(Run& run, std::size_t task) {
     run.results[task] = blocking_task(run.plan, task, run.words, run.words_locks);
 }
 
+// What the tasks of threads throw: the first one is the model's, once all threads are gone.
+class FirstError {
+public:
+    void do_task(Run& run, std::size_t task) noexcept {
+        try {
+            weft_compare::do_task(run, task);
+        } catch (...) {
+            const std::lock_guard guard(lock_);
+            if (error_ == nullptr) error_ = std::current_exception();
+        }
+    }
+
+    void rethrow() const {
+        if (error_ != nullptr) std::rethrow_exception(error_);
+    }
+
+private:
+    std::mutex lock_;
+    std::exception_ptr error_;
+};
+
 }  // namespace
 
 // No heartbeat: a program that does one thing after the other has nothing that could beat
@@ -83,31 +105,35 @@ void run_sequential(Run& run) {
 
 void run_thread_per_task(Run& run) {
     const ThreadHeartbeat heartbeat(run.lag);
+    FirstError error;
     std::vector<std::thread> threads;
     threads.reserve(run.plan.tasks);
     std::string why_not;
     try {
         for (std::size_t task = 0; task < run.plan.tasks; ++task) {
-            threads.emplace_back([&run, task] { do_task(run, task); });
+            threads.emplace_back([&run, &error, task] { error.do_task(run, task); });
         }
-    } catch (const std::system_error& error) {
+    } catch (const std::system_error& refused) {
         why_not =
             fmt::format("thread {} of {} could not be started: {}", count_text(threads.size() + 1),
-                        count_text(run.plan.tasks), error.code().message());
+                        count_text(run.plan.tasks), refused.code().message());
     }
     for (std::thread& thread : threads) thread.join();
     if (!why_not.empty()) throw CannotRun(why_not);
+    error.rethrow();
     run.stopwatch.stop();
 }
 
 void run_thread_pool(Run& run) {
     const ThreadHeartbeat heartbeat(run.lag);
+    FirstError error;
     {
         ThreadPool pool(run.plan.pool);
         for (std::size_t task = 0; task < run.plan.tasks; ++task) {
-            pool.submit([&run, task] { do_task(run, task); });
+            pool.submit([&run, &error, task] { error.do_task(run, task); });
         }
     }
+    error.rethrow();
     run.stopwatch.stop();
 }
 

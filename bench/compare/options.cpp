@@ -23,6 +23,7 @@ constexpr const char* kIntro =
 constexpr const char* kWorkloadsHelp =
     "Workloads:\n"
     "  wait       many waits at once: what a server does most of the time\n"
+    "  network    many clients of a server on this machine that takes its time\n"
     "  shared     reads every file of --input and counts its words into one shared table\n"
     "  cpu        SHA-256 of those files, some ms a task\n"
     "  mixed      wait, then CPU, then wait: a compute server's request\n";
@@ -49,7 +50,8 @@ std::vector<Workload> chosen_workloads(const std::vector<std::string>& names) {
         const auto same = [&](Workload workload) { return name_of(workload) == name; };
         if (name != "all" && std::none_of(kWorkloads.begin(), kWorkloads.end(), same)) {
             throw BadOptions(fmt::format(
-                "--workload: there is no '{}'; there are wait, shared, cpu, mixed, all", name));
+                "--workload: there is no '{}'; there are wait, network, shared, cpu, mixed, all",
+                name));
         }
     }
     return chosen;
@@ -91,8 +93,6 @@ void check_writable(const char* option, const std::string& path) {
     std::fclose(file);
 }
 
-bool reads_input(Workload workload) { return workload != Workload::wait; }
-
 void check_input(const Options& options) {
     namespace fs = std::filesystem;
     std::error_code error;
@@ -117,17 +117,18 @@ struct Names {
 };
 
 void declare(CLI::App& app, Options& options, Names& names) {
-    app.add_option("--workload", names.workloads, "wait, shared, cpu, mixed or all")
+    app.add_option("--workload", names.workloads, "wait, network, shared, cpu, mixed or all")
         ->delimiter(',')
         ->type_name("NAME,NAME");
     app.add_option("--models", names.models, "what to compare; all by default")
         ->delimiter(',')
         ->type_name("NAME,NAME");
     app.add_option("--tasks", options.tasks,
-                   "tasks of each workload (10,000 waits, every file, 200, 250)")
+                   "tasks of each workload (10,000 waits, 2,000 clients, every file, 200, 250)")
         ->check(CLI::Range(1, 10'000'000))
         ->type_name("N");
-    app.add_option("--wait", options.wait_ms, "length of one wait (20 in wait, 10 in mixed)")
+    app.add_option("--wait", options.wait_ms,
+                   "length of one wait (20 in wait and network, 10 in mixed)")
         ->check(CLI::Range(0.0, 60'000.0))
         ->type_name("MS");
     app.add_option("--cpu", options.cpu_ms, "CPU time of one task (5 in cpu, 2 in mixed)")
@@ -155,6 +156,10 @@ void declare(CLI::App& app, Options& options, Names& names) {
 }
 
 }  // namespace
+
+bool reads_input(Workload workload) {
+    return workload != Workload::wait && workload != Workload::network;
+}
 
 std::optional<Options> parse_options(int argc, char** argv) {
     Options options;

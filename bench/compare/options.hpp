@@ -32,6 +32,9 @@ struct BadOptions : std::runtime_error {
     using std::runtime_error::runtime_error;
 };
 
+// Whether its tasks read the files of --input.
+bool reads_input(Workload workload);
+
 // Nothing where --help was asked for and answered.
 std::optional<Options> parse_options(int argc, char** argv);
 

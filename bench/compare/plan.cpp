@@ -10,7 +10,7 @@
 namespace weft_compare {
 namespace {
 
-constexpr std::array<std::string_view, 4> kNames{"wait", "shared", "cpu", "mixed"};
+constexpr std::array<std::string_view, 5> kNames{"wait", "network", "shared", "cpu", "mixed"};
 
 Workload workload_named(std::string_view name) {
     for (Workload workload : kWorkloads) {
@@ -24,9 +24,13 @@ Workload workload_named(std::string_view name) {
 std::string_view name_of(Workload workload) { return kNames[static_cast<std::size_t>(workload)]; }
 
 std::string encode(const Plan& plan) {
-    const nlohmann::json head{
-        {"workload", name_of(plan.workload)}, {"tasks", plan.tasks},     {"wait_ms", plan.wait_ms},
-        {"hash_bytes", plan.hash_bytes},      {"workers", plan.workers}, {"pool", plan.pool}};
+    const nlohmann::json head{{"workload", name_of(plan.workload)},
+                              {"tasks", plan.tasks},
+                              {"wait_ms", plan.wait_ms},
+                              {"port", plan.port},
+                              {"hash_bytes", plan.hash_bytes},
+                              {"workers", plan.workers},
+                              {"pool", plan.pool}};
     std::string text = head.dump() + '\n';
     for (const std::string& file : plan.files) {
         text += file;
@@ -43,6 +47,7 @@ Plan decode(std::string_view text) {
     plan.workload = workload_named(head.at("workload").get<std::string>());
     plan.tasks = head.at("tasks");
     plan.wait_ms = head.at("wait_ms");
+    plan.port = head.at("port");
     plan.hash_bytes = head.at("hash_bytes");
     plan.workers = head.at("workers");
     plan.pool = head.at("pool");

@@ -14,17 +14,18 @@
 
 namespace weft_compare {
 
-enum class Workload { wait, shared, cpu, mixed };
+enum class Workload { wait, network, shared, cpu, mixed };
 
-inline constexpr std::array kWorkloads{Workload::wait, Workload::shared, Workload::cpu,
-                                       Workload::mixed};
+inline constexpr std::array kWorkloads{Workload::wait, Workload::network, Workload::shared,
+                                       Workload::cpu, Workload::mixed};
 
 std::string_view name_of(Workload workload);
 
 struct Plan {
     Workload workload = Workload::wait;
     std::size_t tasks = 0;
-    double wait_ms = 0;            // wait, mixed
+    double wait_ms = 0;            // wait, network (the server's), mixed
+    std::uint16_t port = 0;        // network: of 127.0.0.1
     std::uint64_t hash_bytes = 0;  // cpu, mixed: what one task hashes, about
     unsigned workers = 1;          // cores that a model may use
     unsigned pool = 1;             // threads of the thread pool, suited to the workload

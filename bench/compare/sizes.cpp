@@ -23,6 +23,9 @@ Size size_of(Workload workload, const Options& options) {
         case Workload::wait:
             size = options.quick ? Size{1'000, 10, 0} : Size{10'000, 20, 0};
             break;
+        case Workload::network:
+            size = options.quick ? Size{300, 10, 0} : Size{2'000, 20, 0};
+            break;
         case Workload::shared:
             size = options.quick ? Size{1'500, 0, 0} : Size{0, 0, 0};
             break;
@@ -52,7 +55,8 @@ double cpu_ms_of(Workload workload, const Options& options) {
 Plan make_plan(Workload workload, const Options& options, const Input& input,
                double hash_bytes_per_s) {
     const Size size = size_of(workload, options);
-    const bool waits = workload == Workload::wait || workload == Workload::mixed;
+    const bool waits =
+        workload == Workload::wait || workload == Workload::network || workload == Workload::mixed;
     Plan plan;
     plan.workload = workload;
     plan.tasks = size.tasks;
@@ -60,7 +64,7 @@ Plan make_plan(Workload workload, const Options& options, const Input& input,
     plan.hash_bytes = static_cast<std::uint64_t>(hash_bytes_per_s * size.cpu_ms / 1e3);
     plan.workers = options.workers;
     plan.pool = waits ? std::max(kPoolForWaits, options.workers) : options.workers;
-    if (workload != Workload::wait) plan.files = input.files;
+    if (reads_input(workload)) plan.files = input.files;
     if (workload == Workload::shared) {
         // A word counted twice would be a wrong count: never more tasks than files.
         plan.tasks =
@@ -76,6 +80,9 @@ std::string headline_of(const Plan& plan, const Options& options, const Input& i
     switch (plan.workload) {
         case Workload::wait:
             return fmt::format("{} of {}, all at once", plural(plan.tasks, "wait"), wait);
+        case Workload::network:
+            return fmt::format("{} of a server on this machine that answers after {}, all at once",
+                               plural(plan.tasks, "client"), wait);
         case Workload::shared: {
             std::uint64_t bytes = 0;
             for (std::size_t task = 0; task < plan.tasks; ++task) {

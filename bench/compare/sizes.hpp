@@ -1,6 +1,6 @@
 // How large each workload is by default, and the plan that comes of the options.
 //
-// The defaults make all four workloads with all models last one to two minutes on two cores, with
+// The defaults make all workloads with all models last one to two minutes on two cores, with
 // tasks of a size that real programs have: thousands of waits, every header of the system, some
 // milliseconds of CPU.
 #pragma once

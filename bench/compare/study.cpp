@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 #include <map>
+#include <optional>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -12,6 +13,7 @@
 #include <fmt/format.h>
 
 #include "format.hpp"
+#include "server.hpp"
 #include "sizes.hpp"
 #include "supervise.hpp"
 
@@ -59,9 +61,7 @@ void check_results(Section& section) {
 std::string hopeless(const Model& model, const Plan& plan, double limit_s) {
     const auto at_once = wait_limit(model, plan);
     if (!at_once || plan.wait_ms <= 0) return {};
-    const double waits = plan.workload == Workload::mixed  ? 2
-                         : plan.workload == Workload::wait ? 1
-                                                           : 0;
+    const double waits = plan.workload == Workload::mixed ? 2 : 1;
     const double rounds = static_cast<double>((plan.tasks + *at_once - 1) / *at_once);
     const double seconds = rounds * waits * plan.wait_ms / 1e3;
     if (seconds <= limit_s) return {};
@@ -154,7 +154,7 @@ Study run_study(const Options& options, Watcher& watcher) {
     Study study{look_at_machine(), options, {}, {}, 0, 0};
     const auto& workloads = options.workloads;
     watcher.planned(workloads.size() * options.models.size() * options.repeat);
-    if (workloads != std::vector{Workload::wait}) {
+    if (std::any_of(workloads.begin(), workloads.end(), &reads_input)) {
         study.input = read_input(options.input, [&](std::size_t done, std::size_t total) {
             watcher.reading(done, total);
         });
@@ -172,6 +172,8 @@ Study run_study(const Options& options, Watcher& watcher) {
             {plan, cpu_ms_of(workload, options), headline_of(plan, options, study.input), {}, {}});
         Section& section = study.sections.back();
         section.plan.files.clear();
+        std::optional<Server> server;
+        if (workload == Workload::network) plan.port = server.emplace(plan).port();
         runner.run(section, plan);
     }
     study.took_s = std::chrono::duration<double>(Clock::now() - start).count();

@@ -7,21 +7,17 @@
 #include <cerrno>
 #include <chrono>
 #include <csignal>
-#include <cstring>
 #include <string>
 #include <system_error>
-#include <thread>
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 #include <poll.h>
-#include <spawn.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "child.hpp"
+#include "child_process.hpp"
 #include "format.hpp"
 #include "process_tree.hpp"
 
@@ -29,7 +25,6 @@ namespace weft_compare {
 namespace {
 
 constexpr std::chrono::milliseconds kTick{100};
-constexpr int kPlanFd = 3;  // in the child
 
 std::atomic<int> g_signal{0};
 
@@ -37,107 +32,8 @@ std::atomic<int> g_signal{0};
     throw std::system_error(errno, std::generic_category(), what);
 }
 
-int make_memory_file(const char* name) {
-    const int fd = ::memfd_create(name, MFD_CLOEXEC);
-    if (fd < 0) throw_errno("memfd_create");
-    return fd;
-}
-
-std::string read_all(int fd) {
-    std::string text;
-    std::array<char, 4096> part{};
-    for (off_t at = 0;; at = static_cast<off_t>(text.size())) {
-        const ssize_t got = ::pread(fd, part.data(), part.size(), at);
-        if (got <= 0) return text;
-        text.append(part.data(), static_cast<std::size_t>(got));
-    }
-}
-
-// A child process with its stdout on a pipe and its stderr in a file. Ends with the object, and its
-// group with it.
-class Child {
-public:
-    Child(const Model& model, int plan_fd) : stderr_(make_memory_file("stderr")) {
-        std::array<int, 2> ends{};
-        if (::pipe2(ends.data(), O_CLOEXEC) != 0) throw_errno("pipe");
-        stdout_ = ends[0];
-        const int error = spawn(model, plan_fd, ends[1]);
-        ::close(ends[1]);
-        if (error != 0) {
-            errno = error;
-            throw_errno("posix_spawn");
-        }
-    }
-
-    ~Child() {
-        kill_all();
-        wait();
-        ::close(stdout_);
-        ::close(stderr_);
-    }
-
-    Child(const Child&) = delete;
-    Child& operator=(const Child&) = delete;
-
-    pid_t pid() const { return pid_; }
-    int out() const { return stdout_; }
-    std::string said() const { return read_all(stderr_); }
-    void kill_all() { ::kill(-pid_, SIGKILL); }
-
-    // The child's status, waiting for its end.
-    int wait() {
-        while (!waited_ && ::waitpid(pid_, &status_, 0) < 0 && errno == EINTR) {
-        }
-        waited_ = true;
-        return status_;
-    }
-
-    bool ended_within(std::chrono::milliseconds limit) {
-        for (auto slept = limit - limit; !waited_ && slept < limit; slept += kStep) {
-            if (::waitpid(pid_, &status_, WNOHANG) == pid_) waited_ = true;
-            if (!waited_) std::this_thread::sleep_for(kStep);
-        }
-        return waited_;
-    }
-
-private:
-    static constexpr std::chrono::milliseconds kStep{2};
-
-    int spawn(const Model& model, int plan_fd, int stdout_fd) {
-        posix_spawn_file_actions_t files;
-        posix_spawnattr_t attributes;
-        ::posix_spawn_file_actions_init(&files);
-        ::posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-        ::posix_spawn_file_actions_adddup2(&files, stdout_fd, STDOUT_FILENO);
-        ::posix_spawn_file_actions_adddup2(&files, stderr_, STDERR_FILENO);
-        ::posix_spawn_file_actions_adddup2(&files, plan_fd, kPlanFd);
-        ::posix_spawnattr_init(&attributes);
-        ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP);
-        ::posix_spawnattr_setpgroup(&attributes, 0);
-        std::string program = "/proc/self/exe";
-        std::string option(kRunModelOption);
-        std::string key(model.key);
-        std::string fd = std::to_string(kPlanFd);
-        std::string name = "weft-compare";
-        std::string supervisor = std::to_string(::getpid());
-        std::array<char*, 6> arguments{name.data(), option.data(),     key.data(),
-                                       fd.data(),   supervisor.data(), nullptr};
-        const int error =
-            ::posix_spawn(&pid_, program.c_str(), &files, &attributes, arguments.data(), environ);
-        ::posix_spawn_file_actions_destroy(&files);
-        ::posix_spawnattr_destroy(&attributes);
-        return error;
-    }
-
-    int stderr_;
-    int stdout_ = -1;
-    pid_t pid_ = -1;
-    int status_ = 0;
-    bool waited_ = false;
-};
-
 // The child's one line, or what there was of it when it ended or its time was over.
-std::string read_line(Child& child, Clock::time_point deadline, ProcessTree* tree,
+std::string read_line(ChildProcess& child, Clock::time_point deadline, ProcessTree* tree,
                       const std::function<void()>& tick) {
     std::string line;
     Clock::time_point next_tick = Clock::now();
@@ -229,7 +125,9 @@ PlanFile::~PlanFile() { ::close(fd_); }
 Attempt run_in_child(const Model& model, const PlanFile& plan, std::chrono::duration<double> limit,
                      const std::function<void()>& tick) {
     constexpr std::chrono::seconds kPatienceAfterAnswer{5};
-    Child child(model, plan.fd());
+    ChildProcess child({std::string(kRunModelOption), std::string(model.key),
+                        std::to_string(ChildProcess::kGivenFd), std::to_string(::getpid())},
+                       plan.fd());
     ProcessTree tree(child.pid());
     const auto deadline = Clock::now() + std::chrono::duration_cast<Clock::duration>(limit);
     const std::string line = read_line(child, deadline, model.has_children ? &tree : nullptr, tick);

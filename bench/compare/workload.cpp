@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <charconv>
 #include <cmath>
 #include <memory>
 #include <stdexcept>
@@ -11,8 +12,11 @@
 #include <thread>
 #include <utility>
 
+#include <arpa/inet.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <openssl/evp.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -93,6 +97,39 @@ std::chrono::nanoseconds wait_of(const Plan& plan) {
     return std::chrono::nanoseconds(std::llround(plan.wait_ms * 1e6));
 }
 
+std::string request_line(std::uint64_t task) { return std::to_string(task) + '\n'; }
+
+TaskResult result_of_answer(std::string_view answer) {
+    TaskResult result;
+    const char* const end = answer.data() + answer.size();
+    const auto [stop, error] = std::from_chars(answer.data(), end, result.value);
+    if (error == std::errc{} && stop + 1 == end && *stop == '\n') return result;
+    throw std::runtime_error("the server's answer was cut short");
+}
+
+TaskResult request(std::uint16_t port, std::uint64_t task) {
+    const auto check = [](ssize_t result, const char* what) {
+        if (result < 0) throw std::system_error(errno, std::generic_category(), what);
+        return static_cast<std::size_t>(result);
+    };
+    const Descriptor socket{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+    check(socket.fd, "socket");
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(port);
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    check(::connect(socket.fd, reinterpret_cast<const sockaddr*>(&address), sizeof address),
+          "connect");
+    const std::string line = request_line(task);
+    check(::send(socket.fd, line.data(), line.size(), MSG_NOSIGNAL), "send");
+    std::string answer;
+    std::array<char, 64> part{};
+    while (const std::size_t got = check(::recv(socket.fd, part.data(), part.size(), 0), "recv")) {
+        answer.append(part.data(), got);
+    }
+    return result_of_answer(answer);
+}
+
 TaskResult wait_result(std::size_t task) { return {task * 2654435761u & 0xFFFFFFFFu}; }
 
 TaskResult hash_file(const std::string& path, std::uint64_t hash_bytes) {
@@ -142,6 +179,8 @@ TaskResult blocking_task(const Plan& plan, std::size_t task, SharedWords& words,
         case Workload::wait:
             std::this_thread::sleep_for(wait_of(plan));
             return wait_result(task);
+        case Workload::network:
+            return request(plan.port, task);
         case Workload::shared: {
             FileWords counted;
             result = count_file(plan.path_of(task), counted);

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <vector>
 
@@ -29,6 +30,10 @@ std::error_code read_file(const std::string& path, Bytes& content);
 
 std::chrono::nanoseconds wait_of(const Plan& plan);
 TaskResult wait_result(std::size_t task);  // proves that task's wait was really made
+// A client of the server (server.hpp) as plain blocking code; and what is made of the answer's line.
+TaskResult request(std::uint16_t port, std::uint64_t task);
+std::string request_line(std::uint64_t task);
+TaskResult result_of_answer(std::string_view answer);
 TaskResult hash_file(const std::string& path, std::uint64_t hash_bytes);
 TaskResult hash_file(const Plan& plan, std::size_t task);
 

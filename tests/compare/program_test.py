@@ -12,6 +12,7 @@ import os
 import pathlib
 import pty
 import re
+import resource
 import shutil
 import signal
 import stat
@@ -109,7 +110,7 @@ class Reports(unittest.TestCase):
         cls.temporary.cleanup()
 
     def test_json_has_every_workload_and_model(self):
-        self.assertEqual(list(self.sections), ["wait", "shared", "cpu", "mixed"])
+        self.assertEqual(list(self.sections), ["wait", "network", "shared", "cpu", "mixed"])
         models = [[row["model"] for row in section["rows"]] for section in self.sections.values()]
         self.assertTrue(all(names == models[0] for names in models))
         self.assertLessEqual(
@@ -158,6 +159,11 @@ class Reports(unittest.TestCase):
             expected = expected_hashes(self.files, section["tasks"], section["hash_bytes"])
             self.assertEqual(section["checksum"], expected)
 
+    def test_every_client_got_its_answer(self):
+        for name in ("wait", "network"):
+            expected = sum(task * 2654435761 & 0xFFFFFFFF for task in range(24))
+            self.assertEqual(self.sections[name]["checksum"], f"{expected:016x}")
+
     def test_links_and_pipes_are_left_out(self):
         self.assertEqual(self.report["input"]["files"], len(self.files))
         self.assertEqual(self.report["input"]["unreadable_count"], 0)
@@ -176,7 +182,7 @@ class Reports(unittest.TestCase):
             self.assertIn(section["headline"], self.done.stdout)
             for row in section["rows"]:
                 self.assertIn(row["label"], self.done.stdout)
-        self.assertGreaterEqual(self.done.stdout.count("*"), 4 * 6)
+        self.assertGreaterEqual(self.done.stdout.count("*"), 5 * 6)
         self.assertNotIn("\033", self.done.stdout)
 
     def test_progress_in_a_log_is_plain_lines(self):
@@ -186,8 +192,8 @@ class Reports(unittest.TestCase):
     def test_html_needs_nothing_else(self):
         for forbidden in ("http:", "https:", "<script", "<link", "src=", "@import", "url("):
             self.assertNotIn(forbidden, self.html)
-        self.assertEqual(self.html.count("<svg"), 4)
-        self.assertEqual(self.html.count("</svg>"), 4)
+        self.assertEqual(self.html.count("<svg"), 5)
+        self.assertEqual(self.html.count("</svg>"), 5)
         self.assertIn("prefers-color-scheme: dark", self.html)
         for section in self.sections.values():
             for row in section["rows"]:
@@ -336,20 +342,29 @@ class Trouble(unittest.TestCase):
         self.assertIn("python3", self.rows()["py-asyncio"]["why"])
         self.assertEqual(self.rows()["thread-pool"]["ending"], "done")
 
-    def start(self):
+    def start(self, workload="wait"):
         """A long wait, and the model's process when it is there."""
-        command = [PROGRAM, "--workload", "wait", "--tasks", "2", "--wait", "20000", "--limit", "30",
+        command = [PROGRAM, "--workload", workload, "--tasks", "2", "--wait", "20000", "--limit", "30",
                    "--repeat", "1", "--models", "thread-per-task,sequential",
                    "--json", self.json]  # fmt: skip
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        return process, self.child_of(process, b"--run-model")
+
+    def child_of(self, process, role):
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             for child in children_of(process.pid):
-                if b"--run-model" in command_of(child):
-                    return process, child
+                if role in command_of(child):
+                    return child
             time.sleep(0.01)
         process.kill()
-        raise AssertionError("no model was started")
+        raise AssertionError(f"no child with {role} was started")
+
+    def await_end_of(self, pid):
+        deadline = time.monotonic() + 10
+        while command_of(pid) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        self.assertEqual(command_of(pid), b"")
 
     def test_crash_costs_one_row(self):
         process, child = self.start()
@@ -371,10 +386,34 @@ class Trouble(unittest.TestCase):
         process, child = self.start()
         process.kill()
         process.communicate(timeout=10)
-        deadline = time.monotonic() + 10
-        while command_of(child) and time.monotonic() < deadline:
-            time.sleep(0.01)
-        self.assertEqual(command_of(child), b"")
+        self.await_end_of(child)
+
+    def test_killed_supervisor_leaves_no_server_behind(self):
+        process, _ = self.start("network")
+        server = self.child_of(process, b"--serve")
+        process.kill()
+        process.communicate(timeout=10)
+        self.await_end_of(server)
+
+    def test_dead_server_costs_its_rows(self):
+        process, child = self.start("network")
+        server = self.child_of(process, b"--serve")
+        os.kill(server, signal.SIGKILL)
+        process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 1)
+        self.assertEqual(self.rows()["thread-per-task"]["ending"], "failed")
+        self.assertRegex(self.rows()["thread-per-task"]["why"], "Connection|cut short")
+
+    def test_every_client_needs_a_descriptor(self):
+        done = run("--quick", "--workload", "network", "--tasks", "100", "--json", self.json,
+                   "--models", "asyncio,thread-per-task,py-asyncio,sequential", "--wait", "1",
+                   "--limit", "30",
+                   preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60)))  # fmt: skip
+        self.assertEqual(done.returncode, 0, done.stderr)
+        for model in ("asyncio", "thread-per-task", "py-asyncio"):
+            self.assertEqual(self.rows()[model]["ending"], "cannot", model)
+            self.assertIn("Too many open files", self.rows()[model]["why"])
+        self.assertEqual(self.rows()["sequential"]["ending"], "done")
 
     def test_terminal_shows_a_bar(self):
         ours, theirs = pty.openpty()

@@ -12,12 +12,14 @@ workload.cpp; the two must be changed together.
 import asyncio
 import collections
 import concurrent.futures
+import errno
 import hashlib
 import json
 import multiprocessing
 import os
 import resource
 import signal
+import socket
 import sys
 import threading
 import time
@@ -26,6 +28,7 @@ import zlib
 MASK = 2**64 - 1
 TILE_BYTES = 64 * 1024
 BEAT_NS = 1_000_000
+SHORTAGES = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.EADDRNOTAVAIL)
 
 
 class Plan:
@@ -64,6 +67,15 @@ def hash_file(plan, task):
     for _ in range(max(1, (plan.hash_bytes + len(tile) // 2) // len(tile))):
         digest.update(tile)
     return int.from_bytes(digest.digest()[:8], "big")
+
+
+def request(port, task):
+    with socket.create_connection(("127.0.0.1", port)) as server:
+        server.sendall(b"%d\n" % task)
+        answer = b""
+        while part := server.recv(64):
+            answer += part
+        return int(answer)
 
 
 class LagLog:
@@ -143,6 +155,11 @@ def run_asyncio(run):
         if plan.workload == "wait":
             await asyncio.sleep(plan.wait_s)
             run.results[i] = wait_result(i)
+        elif plan.workload == "network":
+            reader, writer = await asyncio.open_connection("127.0.0.1", plan.port)
+            writer.write(b"%d\n" % i)
+            run.results[i] = int(await reader.read())
+            writer.close()
         elif plan.workload == "shared":
             content = read_file(plan.path_of(i))
             run.words.update((content or b"").split())
@@ -174,6 +191,8 @@ def blocking_task(plan, i):
     if plan.workload == "wait":
         time.sleep(plan.wait_s)
         return wait_result(i)
+    if plan.workload == "network":
+        return request(plan.port, i)
     if plan.workload == "shared":
         content = read_file(plan.path_of(i))
         return None if content is None else collections.Counter(content.split())
@@ -254,6 +273,10 @@ def main():
     except MemoryError:
         report = {"cannot": "out of memory"}
     except RuntimeError as error:  # "can't start new thread"
+        report = {"cannot": str(error)}
+    except OSError as error:
+        if error.errno not in SHORTAGES:
+            raise
         report = {"cannot": str(error)}
     print(json.dumps(report), flush=True)
 
