@@ -62,10 +62,12 @@ detail::EngineOptions to_engine_options(const RunOptions& options, Runtime* runt
     if (const char* seed = std::getenv("WEFT_SEED"); seed != nullptr && *seed != 0) {
         result.simulated = true;
         result.seed = number_in_environment("WEFT_SEED", UINT32_MAX);
+        result.network.in_memory = false;  // the whole program: its peers are other programs
     }
     if (const detail::SimulationRequest* request = detail::requested_simulation()) {
         result.simulated = true;
         result.seed = request->seed;
+        result.network = request->network;
     }
     // A simulation steps all workers on the thread that runs it; a Runtime in threads of its own has no such thread.
     if (first == detail::FirstWorker::own_thread) result.simulated = false;

@@ -12,8 +12,9 @@ thread_local const SimulationRequest* this_threads_request = nullptr;
 
 }  // namespace
 
-SimulationRequest::SimulationRequest(std::uint64_t s, testing::SimulationReport* r) noexcept
-    : seed(s), report(r) {
+SimulationRequest::SimulationRequest(std::uint64_t s, testing::SimulationReport* r,
+                                     const testing::NetworkOptions& n) noexcept
+    : seed(s), report(r), network(n) {
     this_threads_request = this;
 }
 

@@ -1,6 +1,7 @@
 #include "reactor.hpp"
 
 #include <weft/detail/basic_errors.hpp>
+#include <weft/detail/socket_calls.hpp>
 
 #include <bit>
 #include <memory>
@@ -10,6 +11,7 @@
 #include <sys/epoll.h>
 
 #include "check.hpp"
+#include "network_calls.hpp"
 #include "scheduler.hpp"
 #include "sys.hpp"
 
@@ -132,11 +134,11 @@ void Reactor::release(IoSlot& slot) noexcept {
     {
         std::lock_guard guard(slot.lock);
         // Closing takes a descriptor out of the epoll set only if nobody has a copy of it: so first by name.
-        if (std::exchange(slot.registered, false)) {
+        if (std::exchange(slot.registered, false) && !network_calls::is_ours(slot.fd)) {
             sys::epoll_delete(epoll_, slot.fd);
             registered_.fetch_sub(1);
         }
-        sys::close_fd(std::exchange(slot.fd, -1));
+        detail::calls::close(std::exchange(slot.fd, -1));
         slot.word.store((std::uint64_t{IoSlot::generation_of(slot.word.load())} + 1) << 32);
     }
     {
@@ -150,6 +152,11 @@ void Reactor::release(IoSlot& slot) noexcept {
 
 int Reactor::register_locked(IoSlot& slot) noexcept {
     if (slot.registered) return 0;
+    if (network_calls::is_ours(slot.fd)) {
+        int rc = network_calls::watch(slot.fd, *this, data_of(slot));
+        slot.registered = rc == 0;
+        return rc;
+    }
     int rc = sys::epoll_add(epoll_, slot.fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP, data_of(slot));
     if (rc != 0) return rc;
     slot.registered = true;
@@ -180,7 +187,8 @@ lowlevel::Woken Reactor::wait(IoSlot& slot, Side side, const char* what, TimePoi
         slot.waiting[i] = &waiter;
         return true;
     };
-    Simulation::IoWait counted(detail::current_scheduler());
+    Simulation::IoWait counted(network_calls::is_ours(slot.fd) ? nullptr
+                                                               : detail::current_scheduler());
     lowlevel::Woken woken = lowlevel::park({what, &slot}, commit, deadline);
     if (woken != lowlevel::Woken::by_unpark) {
         std::lock_guard guard(slot.lock);
@@ -209,7 +217,7 @@ bool Reactor::deliver() noexcept {
         if (events_[i].data.u64 == kBell) {
             sys::silence(bell_);
         } else {
-            on_event(events_[i]);
+            meet(events_[i].data.u64, events_[i].events);
             any = true;
         }
     }
@@ -217,16 +225,16 @@ bool Reactor::deliver() noexcept {
     return any;
 }
 
-void Reactor::on_event(const epoll_event& event) noexcept {
+void Reactor::meet(std::uint64_t data, std::uint32_t events) noexcept {
     constexpr std::uint32_t kOver = EPOLLRDHUP | EPOLLHUP | EPOLLERR;
     constexpr std::uint32_t kSides[2] = {EPOLLIN | kOver, EPOLLOUT | EPOLLHUP | EPOLLERR};
-    IoSlot& slot = at(static_cast<std::uint32_t>(event.data.u64));
+    IoSlot& slot = at(static_cast<std::uint32_t>(data));
     // With the lock until it is woken: a waiter that leaves for another reason takes it first, so its frame is there.
     std::lock_guard guard(slot.lock);
-    if (IoSlot::generation_of(slot.word.load()) != event.data.u64 >> 32) return;
-    if ((event.events & kOver) != 0) slot.hung_up.store(true);
+    if (IoSlot::generation_of(slot.word.load()) != data >> 32) return;
+    if ((events & kOver) != 0) slot.hung_up.store(true);
     for (std::size_t i : {0, 1}) {
-        if ((event.events & kSides[i]) == 0) continue;
+        if ((events & kSides[i]) == 0) continue;
         if (detail::Waiter* waiter = std::exchange(slot.waiting[i], nullptr))
             lowlevel::unpark(*waiter);
         else
@@ -244,7 +252,7 @@ Descriptor::Descriptor(int fd, const char* what) {
         slot_ = &current_scheduler()->driver().reactor().open(fd);
         generation_ = rt::IoSlot::generation_of(slot_->word.load());
     } catch (...) {
-        rt::sys::close_fd(fd);
+        calls::close(fd);
         throw;
     }
 }

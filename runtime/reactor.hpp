@@ -86,6 +86,9 @@ public:
     /// Wakes those whose events fetch() brought. Whether there were any.
     bool deliver() noexcept;
 
+    /// Wakes who waits for these events of the slot that `data` names; for a simulation's network, which has no epoll.
+    void meet(std::uint64_t data, std::uint32_t events) noexcept;
+
     /// Waits for an edge, or returns at once for one that has come.
     lowlevel::Woken wait(IoSlot& slot, detail::Side side, const char* what, TimePoint deadline);
 
@@ -99,7 +102,6 @@ private:
     void add_chunk();
     void release(IoSlot& slot) noexcept;
     int register_locked(IoSlot& slot) noexcept;
-    void on_event(const epoll_event& event) noexcept;
 
     const int epoll_;
     const int bell_;

@@ -61,7 +61,8 @@ bool report_to_sink(const Scheduler& scheduler, const std::string& context,
 Scheduler::Scheduler(const SchedulerOptions& options)
     : options_(options),
       serial_(next_serial()),
-      simulation_(options.simulated ? std::make_unique<Simulation>(options.seed) : nullptr),
+      simulation_(options.simulated ? std::make_unique<Simulation>(options.seed, options.network)
+                                    : nullptr),
       driver_(simulation_ ? simulation_->make_driver() : make_epoll_driver()),
       idle_(options.workers) {
     install_overflow_handler();

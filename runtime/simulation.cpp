@@ -6,6 +6,7 @@
 
 #include "check.hpp"
 #include "dump.hpp"
+#include "network.hpp"
 #include "scheduler.hpp"
 #include "stack.hpp"
 
@@ -37,14 +38,17 @@ private:
 
 }  // namespace
 
-Simulation::Simulation(std::uint64_t seed)
+Simulation::Simulation(std::uint64_t seed, const testing::NetworkOptions& network)
     : seed_(seed),
       random_(seed),
       // A clock that has run for a while: code that subtracts from now() must not fall below zero.
       now_(std::chrono::duration_cast<Duration>(std::chrono::hours(24)).count()),
-      started_(now()) {}
+      started_(now()),
+      network_(network.in_memory ? std::make_shared<Network>(seed, network, started_) : nullptr) {}
 
-Simulation::~Simulation() = default;
+Simulation::~Simulation() {
+    if (network_ != nullptr) network_->end();
+}
 
 std::unique_ptr<Driver> Simulation::make_driver() {
     auto driver = std::make_unique<SimulatedDriver>(*this);
@@ -131,11 +135,15 @@ bool Simulation::advance(Scheduler& scheduler) noexcept {
         bell_->wait(std::chrono::steady_clock::now() + kPatience);
         if (bell_->deliver()) return true;
     }
-    TimePoint next = lowlevel::kNever;
+    TimePoint next = network_ != nullptr ? network_->next_due() : lowlevel::kNever;
     for (auto& worker : scheduler.workers())
         next = std::min(next, worker->timers().next_deadline());
     if (next == lowlevel::kNever) return false;
     now_.store(std::max(now_.load(), next.time_since_epoch().count()));
+    if (network_ != nullptr) {
+        network_->set_now(now());
+        network_->deliver();
+    }
     return true;
 }
 
@@ -160,6 +168,12 @@ void Simulation::report_deadlock(Scheduler& scheduler) noexcept {
         static_cast<unsigned long long>(seed_));
     dump_tasks(scheduler, stderr);
     std::abort();
+}
+
+std::shared_ptr<Network> simulated_network() noexcept {
+    Worker* worker = current_worker();
+    Simulation* simulation = worker != nullptr ? worker->scheduler.simulation() : nullptr;
+    return simulation != nullptr ? simulation->network() : nullptr;
 }
 
 }  // namespace weft::rt

@@ -3,13 +3,16 @@
 // In a simulation every worker is a Worker like any other, but they share one thread and take turns: at each look for
 // work and each wake-up the seed decides who goes on. Sleeping costs no time: when all workers sleep, the clock jumps
 // to the next deadline. It does not jump while real work is under way outside (an offload): then the thread really
-// waits for it. Where tasks wait for real descriptors, it waits a millisecond for them before the clock jumps, and
-// what comes from them is not repeatable. When all sleep, nothing is due and nothing is outside, the program is
+// waits for it. TCP is a network of its own in the same time (network.hpp). Where tasks wait for the kernel's
+// descriptors, it waits a millisecond for them before the clock jumps, and what comes from them is not repeatable. When
+// all sleep, nothing is due and nothing is outside, the program is
 // deadlocked, and says so.
 //
 // What makes a run repeatable: one thread, one seed for every choice, and no clock but this one. What user code does
 // with other threads, other clocks or the order of addresses is outside of it.
 #pragma once
+
+#include <weft/detail/simulated_network.hpp>
 
 #include <atomic>
 #include <cstdint>
@@ -20,12 +23,13 @@
 
 namespace weft::rt {
 
+class Network;
 class Scheduler;
 class Worker;
 
 class Simulation {
 public:
-    explicit Simulation(std::uint64_t seed);
+    Simulation(std::uint64_t seed, const testing::NetworkOptions& network);
     ~Simulation();
 
     /// The driver that the scheduler uses: virtual clock, real bell.
@@ -57,6 +61,9 @@ public:
         Simulation* simulation_;
     };
 
+    /// Null: its sockets are the kernel's.
+    const std::shared_ptr<Network>& network() const noexcept { return network_; }
+
     TimePoint now() const noexcept { return TimePoint(Duration(now_.load())); }
     std::uint64_t seed() const noexcept { return seed_; }
     /// A digest of all choices made so far: equal seeds give equal hashes.
@@ -74,10 +81,14 @@ private:
     std::uint64_t hash_ = 0;
     std::atomic<std::int64_t> now_;
     TimePoint started_;
+    std::shared_ptr<Network> network_;
     std::atomic<unsigned> outside_{0};
     std::atomic<unsigned> io_waits_{0};
     std::unique_ptr<std::atomic<bool>[]> awake_;  // by worker
     Driver* bell_ = nullptr;
 };
+
+/// Of the simulation that runs on this thread; null: none, or it has none of its own.
+std::shared_ptr<Network> simulated_network() noexcept;
 
 }  // namespace weft::rt

@@ -2,6 +2,7 @@
 // from outside. Not for users.
 #pragma once
 
+#include <weft/detail/simulated_network.hpp>
 #include <weft/lowlevel.hpp>
 
 #include <cstddef>
@@ -28,8 +29,9 @@ struct EngineOptions {
     std::size_t stack_bytes = 256 * 1024;
     bool simulated = false;
     std::uint64_t seed = 0;
-    unsigned cores = 1;              // for the arena and the pool of threads
-    ErrorSink error_sink = nullptr;  // null: stderr
+    testing::NetworkOptions network{};  // simulated
+    unsigned cores = 1;                 // for the arena and the pool of threads
+    ErrorSink error_sink = nullptr;     // null: stderr
     void* error_sink_argument = nullptr;
     void* owner = nullptr;  // the weft::Runtime around it
 };

@@ -1,5 +1,6 @@
 // The system calls of sockets and pipes. Each returns -errno, makes no use of errno after it returns, repeats EINTR, and
-// never raises SIGPIPE; none of them waits for a peer, since the descriptors do not block. Not for users.
+// never raises SIGPIPE; none of them waits for a peer, since the descriptors do not block. In a simulation, TCP's are those of
+// its own network: their numbers are none of the kernel's. Not for users.
 #pragma once
 
 #include <cstddef>
