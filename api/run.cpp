@@ -36,6 +36,15 @@ unsigned long number_in_environment(const char* name, unsigned long most) {
 
 constexpr unsigned long kMostWorkers = 4096;
 
+detail::PollerKind poller_in_environment() {
+    const char* value = std::getenv("WEFT_POLLER");
+    std::string_view name = value != nullptr ? value : "";
+    if (name.empty() || name == "epoll") return detail::PollerKind::epoll;
+    if (name == "io_uring") return detail::PollerKind::io_uring;
+    throw std::invalid_argument("WEFT_POLLER=" + std::string(name) +
+                                ": epoll or io_uring is needed");
+}
+
 detail::EngineOptions to_engine_options(const RunOptions& options, Runtime* runtime,
                                         detail::ErrorSink sink, detail::FirstWorker first) {
     detail::EngineOptions result;
@@ -57,6 +66,7 @@ detail::EngineOptions to_engine_options(const RunOptions& options, Runtime* runt
     detail::check_stack_size(options.stack_size);
     detail::check_stack_size(options.main_stack_size);
     result.debug = options.debug;
+    result.poller = poller_in_environment();
     result.slow_step = options.slow_step;
     result.stack_bytes = options.stack_size;
     if (const char* seed = std::getenv("WEFT_SEED"); seed != nullptr && *seed != 0) {
@@ -264,6 +274,8 @@ bool Runtime::shutdown(TimePoint deadline) {
     has_survivors_ = !ended;
     return ended;
 }
+
+const char* Runtime::poller() const noexcept { return detail::poller_name(*scheduler_); }
 
 unsigned Runtime::workers() const noexcept { return detail::worker_count(*scheduler_); }
 

@@ -1,12 +1,13 @@
 // The outside world of one runtime: its clock, and where an idle worker waits for it.
 //
-// A seam of virtual functions: a call here is one per poll, never one per task. The real driver is epoll with an
-// eventfd (reactor.hpp); the simulated one is in simulation.hpp.
+// A seam of virtual functions: a call here is one per poll, never one per task. The real driver is epoll or io_uring with
+// an eventfd (reactor.hpp, poller.hpp); the simulated one is in simulation.hpp.
 // One worker at a time has the driver, for wait() and for deliver(): a worker that waits counts as asleep, and is to be
 // counted as awake again before it makes tasks runnable. wake() may come from any thread and is never lost: it makes the
 // wait in progress, or the next one, return.
 #pragma once
 
+#include <weft/detail/engine.hpp>
 #include <weft/lowlevel.hpp>
 
 #include <memory>
@@ -32,7 +33,7 @@ public:
     virtual Reactor& reactor() noexcept = 0;
 };
 
-/// Throws std::system_error where the process has no file descriptor left.
-std::unique_ptr<Driver> make_epoll_driver();
+/// std::system_error where the process has no file descriptor left.
+std::unique_ptr<Driver> make_driver(detail::PollerKind poller);
 
 }  // namespace weft::rt

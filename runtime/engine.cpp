@@ -3,6 +3,7 @@
 #include <weft/detail/engine.hpp>
 
 #include "completion.hpp"
+#include "reactor.hpp"
 #include "scheduler.hpp"
 #include "sys.hpp"
 
@@ -28,6 +29,10 @@ std::size_t swallowed_cancels(const rt::Scheduler& scheduler) noexcept {
 }
 const EngineOptions& options_of(const rt::Scheduler& scheduler) noexcept {
     return scheduler.options();
+}
+
+const char* poller_name(rt::Scheduler& scheduler) noexcept {
+    return scheduler.driver().reactor().poller_name();
 }
 
 bool simulation_state(const rt::Scheduler& scheduler, SimulationState* state) noexcept {

@@ -49,7 +49,7 @@ bool resets_on_close(const VirtualSocket& socket) {
 
 }  // namespace
 
-Network::Network(std::uint64_t seed, const testing::NetworkOptions& options, TimePoint now)
+Network::Network(std::uint64_t seed, const detail::NetworkOptions& options, TimePoint now)
     : options_(options), random_(~seed), now_(now.time_since_epoch().count()) {}
 
 void Network::end() noexcept {

@@ -85,7 +85,7 @@ using SocketPtr = std::shared_ptr<VirtualSocket>;
 
 class Network : public std::enable_shared_from_this<Network> {
 public:
-    Network(std::uint64_t seed, const testing::NetworkOptions& options, TimePoint now);
+    Network(std::uint64_t seed, const detail::NetworkOptions& options, TimePoint now);
 
     /// The simulation is over: nothing comes any more.
     void end() noexcept;
@@ -152,7 +152,7 @@ private:
     static void edge(const VirtualSocket& socket, std::uint32_t events, std::vector<Edge>& edges);
     std::uint32_t ready_events(const VirtualSocket& socket) const noexcept;
 
-    const testing::NetworkOptions options_;
+    const detail::NetworkOptions options_;
     Random random_;
     std::atomic<TimePoint::rep> now_;
     bool over_ = false;

@@ -21,42 +21,15 @@ using detail::Side;
 
 namespace {
 
-constexpr int kEvents = 128;
-
-int checked(int fd, const char* what) {
-    if (fd < 0) throw std::system_error(-fd, std::generic_category(), what);
-    return fd;
-}
-
-int make_bell(int epoll) {
-    int bell = sys::make_eventfd();
-    if (bell < 0) sys::close_fd(epoll);
-    return checked(bell, "weft: eventfd");
-}
-
 std::uint64_t data_of(const IoSlot& slot) noexcept {
     return std::uint64_t{IoSlot::generation_of(slot.word.load())} << 32 | slot.index;
 }
 
 }  // namespace
 
-Reactor::Reactor()
-    : epoll_(checked(sys::make_epoll(), "weft: epoll_create1")), bell_(make_bell(epoll_)) {
-    int rc = sys::epoll_add(epoll_, bell_, EPOLLIN, kBell);
-    if (rc == 0) {
-        events_ = new (std::nothrow) epoll_event[kEvents];
-        if (events_ != nullptr) return;
-        rc = -ENOMEM;
-    }
-    sys::close_fd(bell_);
-    sys::close_fd(epoll_);
-    throw std::system_error(-rc, std::generic_category(), "weft: epoll_ctl");
-}
+Reactor::Reactor(std::unique_ptr<Poller> poller) noexcept : poller_(std::move(poller)) {}
 
 Reactor::~Reactor() {
-    sys::close_fd(bell_);
-    sys::close_fd(epoll_);
-    delete[] events_;
     for (auto& chunk : chunks_) delete[] chunk.load();
 }
 
@@ -133,9 +106,8 @@ void Reactor::leave(IoSlot& slot) noexcept {
 void Reactor::release(IoSlot& slot) noexcept {
     {
         std::lock_guard guard(slot.lock);
-        // Closing takes a descriptor out of the epoll set only if nobody has a copy of it: so first by name.
         if (std::exchange(slot.registered, false) && !network_calls::is_ours(slot.fd)) {
-            sys::epoll_delete(epoll_, slot.fd);
+            poller_->remove(slot.fd, data_of(slot));
             registered_.fetch_sub(1);
         }
         detail::calls::close(std::exchange(slot.fd, -1));
@@ -157,7 +129,7 @@ int Reactor::register_locked(IoSlot& slot) noexcept {
         slot.registered = rc == 0;
         return rc;
     }
-    int rc = sys::epoll_add(epoll_, slot.fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP, data_of(slot));
+    int rc = poller_->add(slot.fd, data_of(slot));
     if (rc != 0) return rc;
     slot.registered = true;
     registered_.fetch_add(1);
@@ -203,27 +175,7 @@ lowlevel::Woken Reactor::wait(IoSlot& slot, Side side, const char* what, TimePoi
     return woken;
 }
 
-// --- polling ------------------------------------------------------------------------------------------------------
-
-void Reactor::ring() noexcept { sys::ring(bell_); }
-
-void Reactor::fetch(TimePoint deadline) noexcept {
-    fetched_ = sys::epoll_wait_until(epoll_, events_, kEvents, deadline);
-}
-
-bool Reactor::deliver() noexcept {
-    bool any = false;
-    for (int i = 0; i < fetched_; ++i) {
-        if (events_[i].data.u64 == kBell) {
-            sys::silence(bell_);
-        } else {
-            meet(events_[i].data.u64, events_[i].events);
-            any = true;
-        }
-    }
-    fetched_ = 0;
-    return any;
-}
+// --- events ------------------------------------------------------------------------------------------------------
 
 void Reactor::meet(std::uint64_t data, std::uint32_t events) noexcept {
     constexpr std::uint32_t kOver = EPOLLRDHUP | EPOLLHUP | EPOLLERR;
@@ -239,6 +191,21 @@ void Reactor::meet(std::uint64_t data, std::uint32_t events) noexcept {
             lowlevel::unpark(*waiter);
         else
             slot.ready[i] = true;
+    }
+}
+
+void Reactor::add_again(std::uint64_t data) noexcept {
+    IoSlot& slot = at(static_cast<std::uint32_t>(data));
+    std::lock_guard guard(slot.lock);
+    if (IoSlot::generation_of(slot.word.load()) != data >> 32 || !slot.registered) return;
+    if (poller_->add(slot.fd, data) == 0) return;
+    // Nobody would hear of it any more: who waits tries, and is told why it cannot be waited for.
+    slot.registered = false;
+    registered_.fetch_sub(1);
+    for (std::size_t i : {0, 1}) {
+        slot.ready[i] = true;
+        if (detail::Waiter* waiter = std::exchange(slot.waiting[i], nullptr))
+            lowlevel::unpark(*waiter);
     }
 }
 

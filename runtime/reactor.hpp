@@ -1,9 +1,9 @@
 // Which descriptors a runtime watches, and who waits for them.
 //
-// One epoll instance, edge-triggered, with all that its driver is rung by. Each descriptor has a slot of a table that
+// The kernel is asked by a Poller, edge-triggered (poller.hpp). Each descriptor has a slot of a table that
 // only grows; an event carries {index, generation} of the slot and never a descriptor or a pointer, so one that was
 // fetched before its descriptor was closed, and perhaps opened anew under the same number, meets another generation
-// and is dropped. A slot is registered when its first waiter comes: what is always ready costs no epoll_ctl.
+// and is dropped. A slot is registered when its first waiter comes: what is always ready costs no system call for it.
 //
 // Protocol of a side (in, out), under the slot's lock:
 //   to wait    after the system call has said EAGAIN: is `ready` set, take it and try again; else be `waiting`
@@ -26,9 +26,10 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 
-struct epoll_event;
+#include "poller.hpp"
 
 namespace weft::rt {
 
@@ -56,8 +57,7 @@ struct alignas(64) IoSlot {
 
 class Reactor {
 public:
-    /// std::system_error where the process has no descriptor left.
-    Reactor();
+    explicit Reactor(std::unique_ptr<Poller> poller) noexcept;
     Reactor(const Reactor&) = delete;
     Reactor& operator=(const Reactor&) = delete;
     void drop() noexcept;
@@ -79,21 +79,24 @@ public:
         // order: relaxed - a hint; what is missed now is met by the poll of the worker that goes to sleep.
         return registered_.load(std::memory_order_relaxed) != 0;
     }
+    const char* poller_name() const noexcept { return poller_->name(); }
     /// Makes the fetch() in progress, or the next one, return.
-    void ring() noexcept;
+    void ring() noexcept { poller_->ring(); }
     /// Waits for events until the deadline; they are kept for deliver().
-    void fetch(TimePoint deadline) noexcept;
+    void fetch(TimePoint deadline) noexcept { poller_->fetch(deadline); }
     /// Wakes those whose events fetch() brought. Whether there were any.
-    bool deliver() noexcept;
+    bool deliver() noexcept { return poller_->deliver(*this); }
 
-    /// Wakes who waits for these events of the slot that `data` names; for a simulation's network, which has no epoll.
+    // For who brings events: the poller, and a simulation's network.
+    /// Wakes who waits for these events (EPOLLIN and so on) of the slot that `data` names.
     void meet(std::uint64_t data, std::uint32_t events) noexcept;
+    /// The poller has lost the slot that `data` names.
+    void add_again(std::uint64_t data) noexcept;
 
     /// Waits for an edge, or returns at once for one that has come.
     lowlevel::Woken wait(IoSlot& slot, detail::Side side, const char* what, TimePoint deadline);
 
 private:
-    static constexpr std::uint64_t kBell = UINT64_MAX;
     static constexpr std::uint32_t kFirstChunk = 64;
     static constexpr unsigned kChunks = 24;  // each as large as all before it: a billion slots
 
@@ -103,8 +106,7 @@ private:
     void release(IoSlot& slot) noexcept;
     int register_locked(IoSlot& slot) noexcept;
 
-    const int epoll_;
-    const int bell_;
+    const std::unique_ptr<Poller> poller_;
     std::atomic<std::uint32_t> references_{1};  // the driver, and each open slot
     std::atomic<bool> retired_{false};
     std::atomic<std::uint32_t> registered_{0};
@@ -112,8 +114,6 @@ private:
     IoSlot* free_ = nullptr;      // guarded by free_mutex_
     std::uint32_t capacity_ = 0;  // guarded by free_mutex_
     std::atomic<IoSlot*> chunks_[kChunks] = {};
-    int fetched_ = 0;
-    epoll_event* events_ = nullptr;  // here and not on a stack: a parked fiber shall cost one page
 };
 
 }  // namespace weft::rt

@@ -23,7 +23,7 @@ constexpr Duration kPatience = std::chrono::milliseconds(1);
 class SimulatedDriver final : public Driver {
 public:
     explicit SimulatedDriver(Simulation& simulation)
-        : simulation_(simulation), bell_(make_epoll_driver()) {}
+        : simulation_(simulation), bell_(rt::make_driver(detail::PollerKind::epoll)) {}
     TimePoint now() noexcept override { return simulation_.now(); }
     void wait(TimePoint deadline) noexcept override { bell_->wait(deadline); }
     bool deliver() noexcept override { return bell_->deliver(); }
@@ -38,7 +38,7 @@ private:
 
 }  // namespace
 
-Simulation::Simulation(std::uint64_t seed, const testing::NetworkOptions& network)
+Simulation::Simulation(std::uint64_t seed, const detail::NetworkOptions& network)
     : seed_(seed),
       random_(seed),
       // A clock that has run for a while: code that subtracts from now() must not fall below zero.

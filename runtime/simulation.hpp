@@ -29,7 +29,7 @@ class Worker;
 
 class Simulation {
 public:
-    Simulation(std::uint64_t seed, const testing::NetworkOptions& network);
+    Simulation(std::uint64_t seed, const detail::NetworkOptions& network);
     ~Simulation();
 
     /// The driver that the scheduler uses: virtual clock, real bell.

@@ -163,6 +163,9 @@ public:
     }
 
     unsigned workers() const noexcept;
+    /// What the event loop asks the kernel by: "epoll", or "io_uring" where WEFT_POLLER=io_uring asked for it and it can be
+    /// had.
+    const char* poller() const noexcept;
     /// How many tasks have ended with a value though they were cancelled and nobody took that back (uncancel): a
     /// `catch (...)` may have swallowed it. Any thread.
     std::size_t swallowed_cancels() const noexcept;

@@ -10,6 +10,8 @@
 
 namespace weft::testing {
 
+using detail::NetworkOptions;
+
 /// What a simulation did.
 struct SimulationReport {
     Duration elapsed{};  ///< virtual time from start to end

@@ -21,6 +21,9 @@ namespace weft::detail {
 using ErrorSink = void (*)(void* argument, const std::string& context,
                            const std::exception_ptr& error, TaskCore* task);
 
+/// What the kernel is asked by which descriptors are ready; epoll also where io_uring cannot be had.
+enum class PollerKind : std::uint8_t { epoll, io_uring };
+
 struct EngineOptions {
     unsigned workers = 1;
     bool strict = false;
@@ -29,9 +32,10 @@ struct EngineOptions {
     std::size_t stack_bytes = 256 * 1024;
     bool simulated = false;
     std::uint64_t seed = 0;
-    testing::NetworkOptions network{};  // simulated
-    unsigned cores = 1;                 // for the arena and the pool of threads
-    ErrorSink error_sink = nullptr;     // null: stderr
+    NetworkOptions network{};  // simulated
+    PollerKind poller = PollerKind::epoll;
+    unsigned cores = 1;              // for the arena and the pool of threads
+    ErrorSink error_sink = nullptr;  // null: stderr
     void* error_sink_argument = nullptr;
     void* owner = nullptr;  // the weft::Runtime around it
 };
@@ -55,6 +59,8 @@ enum class Sigint : std::uint8_t { none, delivered, too_late };
 Sigint run_main(rt::Scheduler& scheduler, TaskCore& task);
 /// Ends and joins the workers' threads.
 void stop_scheduler(rt::Scheduler& scheduler) noexcept;
+/// The one that is in use: "epoll", "io_uring".
+const char* poller_name(rt::Scheduler& scheduler) noexcept;
 unsigned worker_count(const rt::Scheduler& scheduler) noexcept;
 std::size_t swallowed_cancels(const rt::Scheduler& scheduler) noexcept;
 const EngineOptions& options_of(const rt::Scheduler& scheduler) noexcept;

@@ -1,4 +1,4 @@
-// What the network of a simulation does to TCP connections. Part of weft/testing.hpp.
+// What the network of a simulation does to TCP connections: weft::testing::NetworkOptions.
 #pragma once
 
 #include <weft/lowlevel.hpp>
@@ -6,7 +6,7 @@
 #include <chrono>
 #include <cstddef>
 
-namespace weft::testing {
+namespace weft::detail {
 
 /// The network of a simulation: TCP between its tasks, in memory and in virtual time; the seed decides what happens.
 ///
@@ -27,4 +27,4 @@ struct NetworkOptions {
     double reset_probability = 0;
 };
 
-}  // namespace weft::testing
+}  // namespace weft::detail

@@ -1,14 +1,17 @@
 // The real driver: a reactor and the monotonic clock.
 #include "driver.hpp"
+
 #include "reactor.hpp"
 
 namespace weft::rt {
 
 namespace {
 
-class EpollDriver final : public Driver {
+class KernelDriver final : public Driver {
 public:
-    ~EpollDriver() override {
+    explicit KernelDriver(std::unique_ptr<Poller> poller)
+        : reactor_(*new Reactor(std::move(poller))) {}
+    ~KernelDriver() override {
         reactor_.retire();
         reactor_.drop();
     }
@@ -21,11 +24,16 @@ public:
     Reactor& reactor() noexcept override { return reactor_; }
 
 private:
-    Reactor& reactor_ = *new Reactor;  // descriptors that outlive the runtime keep it
+    Reactor& reactor_;  // descriptors that outlive the runtime keep it
 };
 
 }  // namespace
 
-std::unique_ptr<Driver> make_epoll_driver() { return std::make_unique<EpollDriver>(); }
+std::unique_ptr<Driver> make_driver(detail::PollerKind kind) {
+    std::unique_ptr<Poller> poller;
+    if (kind == detail::PollerKind::io_uring) poller = make_uring_poller();
+    if (poller == nullptr) poller = make_epoll_poller();
+    return std::make_unique<KernelDriver>(std::move(poller));
+}
 
 }  // namespace weft::rt

@@ -1,0 +1,154 @@
+// Readiness from io_uring: one multishot poll request for each descriptor, and a ring in memory that the kernel writes the
+// edges to. A look at it is no system call where something has come.
+//
+// Submission is under a lock, since any worker may add a descriptor; completions are the one worker's that has the driver.
+// The ring is set up without COOP_TASKRUN and DEFER_TASKRUN, which are faster: with these, edges come only when the
+// thread that submitted enters the kernel, and a worker that computes would hold back everybody's.
+#include "poller.hpp"
+
+#ifdef WEFT_URING
+
+#include <cerrno>
+#include <mutex>
+
+#include <liburing.h>
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/stat.h>
+
+#include "reactor.hpp"
+#include "sys.hpp"
+
+namespace weft::rt {
+
+namespace {
+
+constexpr unsigned kSubmissions = 64;
+constexpr unsigned kCompletions = 4096;  // what is more is kept by the kernel (IORING_FEAT_NODROP)
+
+constexpr std::uint64_t kBell = Poller::kNobody;
+constexpr std::uint64_t kRemoval = Poller::kNobody - 1;  // no generation ends in all ones
+
+class UringPoller final : public Poller {
+public:
+    /// Throws -errno.
+    UringPoller() {
+        io_uring_params params{};
+        params.flags = IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP;
+        params.cq_entries = kCompletions;
+        if (int rc = io_uring_queue_init_params(kSubmissions, &ring_, &params); rc < 0) throw rc;
+        // Without EXT_ARG, a wait with a deadline would be a submission too, and take the lock.
+        constexpr unsigned kNeeded = IORING_FEAT_EXT_ARG | IORING_FEAT_NODROP;
+        int rc = (params.features & kNeeded) == kNeeded ? 0 : -ENOSYS;
+        if (rc == 0 && (bell_ = sys::make_eventfd()) < 0) rc = bell_;
+        if (rc == 0) rc = add(bell_, kBell);
+        if (rc == 0) return;
+        if (bell_ >= 0) sys::close_fd(bell_);
+        io_uring_queue_exit(&ring_);
+        throw rc;
+    }
+
+    ~UringPoller() override {
+        io_uring_queue_exit(&ring_);
+        sys::close_fd(bell_);
+    }
+
+    const char* name() const noexcept override { return "io_uring"; }
+
+    int add(int fd, std::uint64_t data) noexcept override {
+        // What is always ready gives no edges; epoll refuses it, and so its users know.
+        struct stat status;
+        if (::fstat(fd, &status) != 0) return -errno;
+        if (S_ISREG(status.st_mode) || S_ISDIR(status.st_mode)) return -EPERM;
+        return submit([&](io_uring_sqe* sqe) {
+            io_uring_prep_poll_multishot(sqe, fd, POLLIN | POLLOUT | POLLRDHUP);
+            sqe->user_data = data;
+        });
+    }
+
+    // The request holds the open file: until it is gone, closing the descriptor closes nothing.
+    void remove(int, std::uint64_t data) noexcept override {
+        submit([&](io_uring_sqe* sqe) {
+            io_uring_prep_poll_remove(sqe, data);
+            sqe->user_data = kRemoval;
+        });
+    }
+
+    void ring() noexcept override { sys::ring(bell_); }
+
+    void fetch(TimePoint deadline) noexcept override {
+        io_uring_cqe* first = nullptr;
+        if (io_uring_peek_cqe(&ring_, &first) == 0 || deadline == sys::kAtOnce) return;
+        if (deadline == lowlevel::kNever) {
+            io_uring_wait_cqe(&ring_, &first);
+            return;
+        }
+        Duration left = deadline - std::chrono::steady_clock::now();
+        if (left <= Duration::zero()) return;
+        __kernel_timespec time{left / std::chrono::seconds(1),
+                               (left % std::chrono::seconds(1)).count()};
+        io_uring_wait_cqe_timeout(&ring_, &first, &time);
+    }
+
+    bool deliver(Reactor& reactor) noexcept override {
+        bool any = false;
+        io_uring_cqe* cqe = nullptr;
+        while (io_uring_peek_cqe(&ring_, &cqe) == 0) {
+            const std::uint64_t data = cqe->user_data;
+            const int result = cqe->res;
+            const bool over = (cqe->flags & IORING_CQE_F_MORE) == 0;
+            io_uring_cqe_seen(&ring_, cqe);
+            if (data == kRemoval) continue;
+            if (data == kBell) {
+                sys::silence(bell_);
+                if (over) add(bell_, kBell);
+                continue;
+            }
+            any = true;
+            if (result > 0) reactor.meet(data, static_cast<std::uint32_t>(result));
+            // The kernel gives a request up where it has no room for its events, and where the thread has ended that
+            // submitted it. One that was removed is not registered any more, and stays away.
+            if (over) reactor.add_again(data);
+        }
+        return any;
+    }
+
+private:
+    template <class Prepare>
+    int submit(Prepare&& prepare) noexcept {
+        std::lock_guard guard(submission_);
+        io_uring_sqe* sqe = io_uring_get_sqe(&ring_);
+        if (sqe == nullptr) return -EBUSY;  // each is submitted at once: there is always room
+        prepare(sqe);
+        int rc = 0;
+        while ((rc = io_uring_submit(&ring_)) == -EINTR) {
+        }
+        return rc < 0 ? rc : 0;
+    }
+
+    io_uring ring_{};
+    int bell_ = -1;
+    std::mutex submission_;
+};
+
+}  // namespace
+
+std::unique_ptr<Poller> make_uring_poller() {
+    try {
+        return std::make_unique<UringPoller>();
+    } catch (int) {
+        return nullptr;
+    }
+}
+
+}  // namespace weft::rt
+
+#else
+
+namespace weft::rt {
+
+std::unique_ptr<Poller> make_uring_poller() { return nullptr; }
+
+}  // namespace weft::rt
+
+#endif
