@@ -157,7 +157,7 @@ std::string SocketAddress::path() const {
 
 std::string SocketAddress::to_string() const {
     if (is_ipv4()) return host() + ":" + std::to_string(port());
-    if (is_ipv6()) return "[" + host() + "]:" + std::to_string(port());
+    if (is_ipv6()) return std::string("[").append(host()).append("]:") + std::to_string(port());
     std::string name = path();
     if (name.empty()) return is_none() ? "none" : "unnamed";
     if (name[0] == '\0') name[0] = '@';
