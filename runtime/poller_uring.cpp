@@ -66,10 +66,11 @@ public:
         });
     }
 
-    // The request holds the open file: until it is gone, closing the descriptor closes nothing.
+    // The request holds the open file: until it is gone, closing the descriptor closes nothing. Not by POLL_REMOVE, which leaves
+    // a request alone (EALREADY) that is at work on an event just then: a peer that goes on sending would never hear of the end.
     void remove(int, std::uint64_t data) noexcept override {
         submit([&](io_uring_sqe* sqe) {
-            io_uring_prep_poll_remove(sqe, data);
+            io_uring_prep_cancel64(sqe, data, 0);
             sqe->user_data = kRemoval;
         });
     }
