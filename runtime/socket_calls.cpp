@@ -1,8 +1,6 @@
 #include <weft/detail/socket_calls.hpp>
 
 #include <cerrno>
-#include <csignal>
-#include <ctime>
 
 #include <fcntl.h>
 #include <sys/sendfile.h>
@@ -12,21 +10,13 @@
 
 #include "network_calls.hpp"
 #include "simulation.hpp"
+#include "system_call.hpp"
 
 namespace weft::detail::calls {
 
 namespace ours = rt::network_calls;
 
 namespace {
-
-template <class Call>
-auto repeated(Call call) noexcept {
-    for (;;) {
-        auto result = call();
-        if (result >= 0) return result;
-        if (errno != EINTR) return static_cast<decltype(result)>(-errno);
-    }
-}
 
 const sockaddr* as_address(const void* address) noexcept {
     return static_cast<const sockaddr*>(address);
@@ -38,35 +28,6 @@ msghdr message_of(const iovec* parts, std::size_t n) noexcept {
     message.msg_iovlen = n;
     return message;
 }
-
-/// A pipe whose reader has gone raises SIGPIPE, and no flag of write() keeps it from that: it is blocked for this
-/// thread meanwhile, and taken back unless one was pending before.
-class WithoutSigpipe {
-public:
-    WithoutSigpipe() noexcept {
-        sigset_t pending;
-        sigemptyset(&pipe_);
-        sigaddset(&pipe_, SIGPIPE);
-        sigpending(&pending);
-        was_pending_ = sigismember(&pending, SIGPIPE) == 1;
-        pthread_sigmask(SIG_BLOCK, &pipe_, &before_);
-    }
-    ~WithoutSigpipe() {
-        timespec at_once{};
-        if (raised && !was_pending_)
-            while (sigtimedwait(&pipe_, nullptr, &at_once) == -1 && errno == EINTR) {
-            }
-        pthread_sigmask(SIG_SETMASK, &before_, nullptr);
-    }
-    WithoutSigpipe(const WithoutSigpipe&) = delete;
-    WithoutSigpipe& operator=(const WithoutSigpipe&) = delete;
-    bool raised = false;
-
-private:
-    sigset_t pipe_;
-    sigset_t before_;
-    bool was_pending_;
-};
 
 }  // namespace
 
@@ -191,10 +152,8 @@ ssize_t send_to(int fd, const void* data, std::size_t n, const void* address,
 
 ssize_t send_file(int socket, int file, std::int64_t* offset, std::size_t n) noexcept {
     if (ours::is_ours(socket)) return ours::send_file(socket, file, offset, n);
-    WithoutSigpipe guard;  // it has no flag either
-    ssize_t rc = repeated([&] { return ::sendfile(socket, file, offset, n); });
-    guard.raised = rc == -EPIPE;
-    return rc;
+    WithoutWriteSignals guard;  // it has no flag either
+    return guard.note(repeated([&] { return ::sendfile(socket, file, offset, n); }));
 }
 
 ssize_t read(int fd, void* data, std::size_t n) noexcept {
@@ -202,10 +161,8 @@ ssize_t read(int fd, void* data, std::size_t n) noexcept {
 }
 
 ssize_t write(int fd, const void* data, std::size_t n) noexcept {
-    WithoutSigpipe guard;
-    ssize_t rc = repeated([&] { return ::write(fd, data, n); });
-    guard.raised = rc == -EPIPE;
-    return rc;
+    WithoutWriteSignals guard;
+    return guard.note(repeated([&] { return ::write(fd, data, n); }));
 }
 
 int make_pipe(int* fds) noexcept {
