@@ -33,6 +33,21 @@ TEST_P(SimulatedNetTest, TimeGoesOnWhileAServerListens) {
         testing::simulate(seed, main, options(), nullptr, {.in_memory = false});
 }
 
+// A file's call is real work on a thread: time stands still until it is over.
+TEST_P(SimulatedNetTest, FilesTakeNoVirtualTime) {
+    run([] {
+        TimePoint begin = now();
+        auto sleeper = create_task([] { weft::sleep(1h); });
+        File file = open_file("/proc/self/stat");
+        std::string text = timeout(1ns, [&] { return file.read(); });
+        EXPECT_EQ(text.find(std::to_string(::getpid()) + " ("), 0U);
+        file.close();
+        EXPECT_EQ(now(), begin);
+        await(sleeper);
+        EXPECT_EQ(now() - begin, 1h);
+    });
+}
+
 }  // namespace
 
 }  // namespace weft::test
