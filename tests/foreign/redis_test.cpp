@@ -21,9 +21,11 @@ public:
         directory_ = (std::filesystem::temp_directory_path() / "weft-redis-XXXXXX").string();
         if (::mkdtemp(directory_.data()) == nullptr)
             throw std::system_error(errno, std::generic_category(), "mkdtemp");
+        std::string program = directory_ + "/redis-server";  // it goes by its name
+        std::filesystem::create_symlink(REDIS_SERVER, program);
         process_ = create_subprocess_exec(
-            {"redis-server", "--port", "0", "--unixsocket", path(), "--save", "", "--appendonly",
-             "no", "--daemonize", "no", "--dir", directory_, "--logfile", directory_ + "/log"},
+            {program, "--port", "0", "--unixsocket", path(), "--save", "", "--appendonly", "no",
+             "--daemonize", "no", "--dir", directory_, "--logfile", directory_ + "/log"},
             {.in = Stdio::devnull});
         while (errno_of([&] { open_unix_connection(path()); }) != 0) {
             if (process_.returncode())
