@@ -35,7 +35,12 @@ public:
     static constexpr std::chrono::seconds kLimit{60};
 #endif
 
-    Watchdog() : thread_([this] { watch(); }) {}
+    // Returns when its thread waits: one that begins late would have UBSan look at its types, for which it opens a pipe, in
+    // the midst of a test that counts descriptors or has none left.
+    Watchdog() : thread_([this] { watch(); }) {
+        std::unique_lock guard(mutex_);
+        changed_.wait(guard, [this] { return watching_; });
+    }
     ~Watchdog() {
         {
             std::lock_guard guard(mutex_);
@@ -56,6 +61,8 @@ public:
 private:
     void watch() {
         std::unique_lock guard(mutex_);
+        watching_ = true;
+        changed_.notify_all();
         if (changed_.wait_for(guard, kLimit, [this] { return over_; })) return;
         std::fprintf(stderr, "the test has hung for %lld s\n",
                      static_cast<long long>(kLimit.count()));
@@ -65,6 +72,7 @@ private:
 
     std::mutex mutex_;
     std::condition_variable changed_;
+    bool watching_ = false;
     bool over_ = false;
     weft::rt::Scheduler* scheduler_ = nullptr;
     std::thread thread_;
