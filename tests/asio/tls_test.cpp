@@ -113,7 +113,6 @@ TEST_P(TlsTest, BothWaysOverWeftAlone) {
                 http::read(tls, buffer, response);
                 EXPECT_EQ(response.body(), "you asked for /" + std::to_string(i) + "\n");
             }
-            boost::system::error_code ignored;
             tls.next_layer().next_layer().write_eof();
         };
         std::vector<Task<void>> clients;
