@@ -90,6 +90,8 @@ def public_headers_are_light(house):
             target = house.meant(name, included)
             if target and not target.startswith(("runtime/weft/", "api/weft/")):
                 yield name, number, f"a public header includes a private one: {included}"
+            if target in OPT_IN:
+                yield name, number, f"a public header includes what people have to ask for: {included}"
 
 
 def umbrella_is_whole(house):

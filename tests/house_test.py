@@ -49,6 +49,10 @@ class House(unittest.TestCase):
         text = TIDY["api/weft/queue.hpp"] + "#include <functional>\n"
         self.one("public_headers_are_light", "api/weft/queue.hpp", text)
 
+    def test_an_umbrella_with_boost_behind_it_is_found(self):
+        text = TIDY["api/weft/weft.hpp"] + "#include <weft/asio.hpp>\n"
+        self.one("public_headers_are_light", "api/weft/weft.hpp", text)
+
     def test_a_header_missing_in_the_umbrella_is_found(self):
         self.one("umbrella_is_whole", "api/weft/lock.hpp", "#pragma once\n")
 

@@ -93,6 +93,65 @@ TEST_P(AsioTest, BeastsWebSocketEchoes) {
     });
 }
 
+// In the middle of a frame too: what had come of it is there for the next read.
+TEST_P(AsioTest, ATimeoutOfAReadLeavesTheWebSocketWhole) {
+    run([] {
+        Pair pair;
+        task_group([&](TaskGroup& tg) {
+            tg.create_task([&] {
+                websocket::stream<AsioStream<UnixStream&>> server(pair.a);
+                server.accept();
+                beast::flat_buffer buffer;
+                EXPECT_THROW(timeout(5ms, [&] { server.read(buffer); }), TimeoutError);
+                server.write(boost::asio::buffer("go on", 5));
+                server.read(buffer);
+                EXPECT_EQ(beast::buffers_to_string(buffer.data()), "hello");
+                server.close(websocket::close_code::going_away);
+            });
+            websocket::stream<AsioStream<UnixStream&>> client(pair.b);
+            client.handshake("localhost", "/");
+            // A masked text frame of five bytes, by hand: its mask is zero.
+            std::string frame = std::string("\x81\x85\0\0\0\0", 6) + "hello";
+            pair.b.write(frame.substr(0, 8));
+            beast::flat_buffer buffer;
+            client.read(buffer);
+            EXPECT_EQ(beast::buffers_to_string(buffer.data()), "go on");
+            pair.b.write(frame.substr(8));
+            boost::system::error_code error;
+            client.read(buffer, error);
+            EXPECT_EQ(error, websocket::error::closed);
+            EXPECT_EQ(client.reason().code, websocket::close_code::going_away);
+        });
+    });
+}
+
+TEST_P(AsioTest, ErrorsOfTheKernelAreAsiosAndACancelIsThrown) {
+    run([] {
+        Server server = start_server(
+            [](TcpStream stream) {
+                stream.read(1);
+                stream.abort();
+            },
+            "127.0.0.1", 0);
+        AsioStream reset(open_connection("127.0.0.1", server.port()));
+        reset.next_layer().write("x");
+        char byte;
+        boost::system::error_code error;
+        EXPECT_EQ(reset.read_some(boost::asio::buffer(&byte, 1), error), 0U);
+        EXPECT_EQ(error, boost::asio::error::connection_reset);
+        Pair pair;
+        AsioStream<UnixStream&> waiting(pair.a);
+        Task<void> reader = create_task([&] {
+            boost::system::error_code ignored;
+            waiting.read_some(boost::asio::buffer(&byte, 1), ignored);
+        });
+        yield();
+        reader.cancel();
+        wait({reader});
+        EXPECT_TRUE(reader.cancelled());
+    });
+}
+
 TEST_P(AsioTest, AsiosComposedReadsAndWrites) {
     run([] {
         Pair pair;
