@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <climits>
 #include <cmath>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -17,6 +18,8 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include "sanitizers.hpp"
 
 #ifndef MADV_GUARD_INSTALL
 #define MADV_GUARD_INSTALL 102
@@ -45,6 +48,33 @@ long read_number(const char* path, long fallback, long* second = nullptr) noexce
     if (n >= 2 && second != nullptr) *second = other;
     return n >= 1 ? first : fallback;
 }
+
+#if WEFT_TSAN
+/// ThreadSanitizer keeps a signal back until its thread enters or leaves a function that the tool knows, and the calls in which
+/// workers sleep are none: an idle program would not hear of SIGTERM. So signals wait for the call that ends this, which the
+/// tool knows.
+class SignalsHeldBack {
+public:
+    SignalsHeldBack() noexcept {
+        sigset_t all;
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &before_);
+    }
+    ~SignalsHeldBack() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+    SignalsHeldBack(const SignalsHeldBack&) = delete;
+    SignalsHeldBack& operator=(const SignalsHeldBack&) = delete;
+    /// For a system call that lets them in while it waits.
+    const sigset_t* before() const noexcept { return &before_; }
+
+private:
+    sigset_t before_{};
+};
+#else
+struct SignalsHeldBack {
+    SignalsHeldBack() noexcept {}
+    const sigset_t* before() const noexcept { return nullptr; }
+};
+#endif
 
 double cores_of(long quota, long period) noexcept {
     return quota > 0 && period > 0 ? static_cast<double>(quota) / static_cast<double>(period) : 0;
@@ -92,6 +122,7 @@ bool futex_wait_until(std::atomic<std::uint32_t>& word, std::uint32_t expected,
     // FUTEX_WAIT_BITSET takes an absolute time on CLOCK_MONOTONIC, which is what steady_clock counts.
     timespec until = to_timespec(deadline.time_since_epoch());
     timespec* limit = deadline == lowlevel::kNever ? nullptr : &until;
+    SignalsHeldBack held_back;  // another thread gets them
     long rc = syscall(SYS_futex, reinterpret_cast<std::uint32_t*>(&word), FUTEX_WAIT_BITSET_PRIVATE,
                       expected, limit, nullptr, FUTEX_BITSET_MATCH_ANY);
     return !(rc == -1 && errno == ETIMEDOUT);
@@ -169,10 +200,13 @@ int epoll_wait_until(int epoll_fd, void* events, int capacity, TimePoint deadlin
         if (deadline != kAtOnce) left = to_timespec(deadline - std::chrono::steady_clock::now());
         limit = &left;
     }
-    long rc = syscall(SYS_epoll_pwait2, epoll_fd, list, capacity, limit, nullptr, std::size_t{8});
+    SignalsHeldBack held_back;
+    long rc = syscall(SYS_epoll_pwait2, epoll_fd, list, capacity, limit, held_back.before(),
+                      std::size_t{8});
     if (rc == -1 && errno == ENOSYS) {  // before Linux 5.11
         auto ms = limit == nullptr ? -1 : left.tv_sec * 1000 + (left.tv_nsec + 999'999) / 1'000'000;
-        rc = epoll_wait(epoll_fd, list, capacity, static_cast<int>(std::min<long>(ms, INT_MAX)));
+        rc = epoll_pwait(epoll_fd, list, capacity, static_cast<int>(std::min<long>(ms, INT_MAX)),
+                         held_back.before());
     }
     if (rc >= 0) return static_cast<int>(rc);
     return errno == EINTR ? 0 : -errno;

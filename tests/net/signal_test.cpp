@@ -1,5 +1,6 @@
 // Signals as a queue and as handlers: who gets them, what they replace, and that all is as before when nobody wants them.
 #include <csignal>
+#include <fstream>
 #include <stdexcept>
 
 #include "net_support.hpp"
@@ -33,6 +34,35 @@ TEST_P(SignalTest, GetGivesASignalThatCameBefore) {
         EXPECT_EQ(queue.get(), SIGUSR2);
         std::raise(SIGUSR1);
         EXPECT_EQ(queue.get(), SIGUSR1);
+    });
+}
+
+/// Whether each thread of the process but the caller sleeps in the kernel.
+bool all_others_sleep() {
+    for (const auto& thread : std::filesystem::directory_iterator("/proc/self/task")) {
+        if (thread.path().filename() == std::to_string(::gettid())) continue;
+        std::string stat;
+        std::getline(std::ifstream(thread.path() / "stat"), stat);
+        std::size_t name_ends = stat.rfind(") ");
+        if (name_ends != std::string::npos && stat[name_ends + 2] != 'S') return false;
+    }
+    return true;
+}
+
+TEST_P(SignalTest, OneFromOutsideIsHeardByAnIdleRuntime) {
+    run([] {
+        SignalQueue queue = signals({SIGUSR1});
+        for (int i = 0; i < 10; ++i) {
+            std::jthread outside([] {
+                sigset_t one;
+                sigemptyset(&one);
+                sigaddset(&one, SIGUSR1);
+                pthread_sigmask(SIG_BLOCK, &one, nullptr);
+                while (!all_others_sleep()) std::this_thread::yield();
+                ::kill(::getpid(), SIGUSR1);
+            });
+            EXPECT_EQ(timeout(20s, [&] { return queue.get(); }), SIGUSR1);
+        }
     });
 }
 
