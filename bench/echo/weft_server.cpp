@@ -7,7 +7,7 @@
 namespace {
 
 void echo(weft::TcpStream stream) {
-    char bytes[4096];
+    char bytes[1024];
     while (std::size_t n = stream.read_some(bytes, sizeof bytes)) stream.write({bytes, n});
 }
 
