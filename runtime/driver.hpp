@@ -12,6 +12,8 @@
 
 #include <memory>
 
+#include "poller.hpp"
+
 namespace weft::rt {
 
 class Reactor;
@@ -34,6 +36,6 @@ public:
 };
 
 /// std::system_error where the process has no file descriptor left.
-std::unique_ptr<Driver> make_driver(detail::PollerKind poller);
+std::unique_ptr<Driver> make_driver(detail::PollerKind kind, Pollers pollers);
 
 }  // namespace weft::rt

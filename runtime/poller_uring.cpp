@@ -2,8 +2,9 @@
 // edges to. A look at it is no system call where something has come.
 //
 // Submission is under a lock, since any worker may add a descriptor; completions are the one worker's that has the driver.
-// The ring is set up without COOP_TASKRUN and DEFER_TASKRUN, which are faster: with these, edges come only when the
-// thread that submitted enters the kernel, and a worker that computes would hold back everybody's.
+// With COOP_TASKRUN, edges come when the thread that submitted enters the kernel next, instead of interrupting it: a third
+// of the cost where the peer is on another core. That is for one worker alone: among several, one that computes would hold
+// back the others' edges.
 #include "poller.hpp"
 
 #ifdef WEFT_URING
@@ -32,14 +33,18 @@ constexpr std::uint64_t kRemoval = Poller::kNobody - 1;  // no generation ends i
 class UringPoller final : public Poller {
 public:
     /// Throws -errno.
-    UringPoller() {
-        io_uring_params params{};
-        params.flags = IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP;
-        params.cq_entries = kCompletions;
-        if (int rc = io_uring_queue_init_params(kSubmissions, &ring_, &params); rc < 0) throw rc;
+    explicit UringPoller(Pollers pollers) {
+        constexpr unsigned kSolo = IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG;
+        io_uring_params params = parameters(pollers == Pollers::one_thread ? kSolo : 0);
+        int rc = io_uring_queue_init_params(kSubmissions, &ring_, &params);
+        if (rc == -EINVAL) {  // before Linux 5.19
+            params = parameters(0);
+            rc = io_uring_queue_init_params(kSubmissions, &ring_, &params);
+        }
+        if (rc < 0) throw rc;
         // Without EXT_ARG, a wait with a deadline would be a submission too, and take the lock.
         constexpr unsigned kNeeded = IORING_FEAT_EXT_ARG | IORING_FEAT_NODROP;
-        int rc = (params.features & kNeeded) == kNeeded ? 0 : -ENOSYS;
+        rc = (params.features & kNeeded) == kNeeded ? 0 : -ENOSYS;
         if (rc == 0 && (bell_ = sys::make_eventfd()) < 0) rc = bell_;
         if (rc == 0) rc = add(bell_, kBell);
         if (rc == 0) return;
@@ -115,6 +120,13 @@ public:
     }
 
 private:
+    static io_uring_params parameters(unsigned flags) noexcept {
+        io_uring_params params{};
+        params.flags = IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | flags;
+        params.cq_entries = kCompletions;
+        return params;
+    }
+
     template <class Prepare>
     int submit(Prepare&& prepare) noexcept {
         std::lock_guard guard(submission_);
@@ -134,9 +146,9 @@ private:
 
 }  // namespace
 
-std::unique_ptr<Poller> make_uring_poller() {
+std::unique_ptr<Poller> make_uring_poller(Pollers pollers) {
     try {
-        return std::make_unique<UringPoller>();
+        return std::make_unique<UringPoller>(pollers);
     } catch (int) {
         return nullptr;
     }
@@ -148,7 +160,7 @@ std::unique_ptr<Poller> make_uring_poller() {
 
 namespace weft::rt {
 
-std::unique_ptr<Poller> make_uring_poller() { return nullptr; }
+std::unique_ptr<Poller> make_uring_poller(Pollers) { return nullptr; }
 
 }  // namespace weft::rt
 

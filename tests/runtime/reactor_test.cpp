@@ -8,7 +8,8 @@
 namespace weft::rt {
 namespace {
 
-class ReactorTest : public testing::TestWithParam<std::unique_ptr<Poller> (*)()> {};
+using MakePoller = std::unique_ptr<Poller> (*)();
+class ReactorTest : public testing::TestWithParam<MakePoller> {};
 
 TEST_P(ReactorTest, AnEventThatWasFetchedBeforeTheCloseDoesNotReachWhoHasTheSlotNow) {
     std::unique_ptr<Poller> poller = GetParam()();
@@ -69,9 +70,15 @@ TEST_P(ReactorTest, ManyEdgesComeToEachThatIsWatched) {
     for (auto& pipe : ends) ::close(pipe[1]);
 }
 
-INSTANTIATE_TEST_SUITE_P(Pollers, ReactorTest,
-                         testing::Values(&make_epoll_poller, &make_uring_poller),
-                         [](const auto& which) { return which.index == 0 ? "Epoll" : "Uring"; });
+constexpr MakePoller kPollers[] = {
+    make_epoll_poller,
+    [] { return make_uring_poller(Pollers::several); },
+    [] { return make_uring_poller(Pollers::one_thread); },
+};
+constexpr const char* kNames[] = {"Epoll", "Uring", "UringOfOneThread"};
+
+INSTANTIATE_TEST_SUITE_P(Pollers, ReactorTest, testing::ValuesIn(kPollers),
+                         [](const auto& which) { return kNames[which.index]; });
 
 }  // namespace
 }  // namespace weft::rt
