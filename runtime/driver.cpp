@@ -29,9 +29,9 @@ private:
 
 }  // namespace
 
-std::unique_ptr<Driver> make_driver(detail::PollerKind kind, Pollers pollers) {
+std::unique_ptr<Driver> make_driver(detail::PollerKind kind) {
     std::unique_ptr<Poller> poller;
-    if (kind == detail::PollerKind::io_uring) poller = make_uring_poller(pollers);
+    if (kind == detail::PollerKind::io_uring) poller = make_uring_poller();
     if (poller == nullptr) poller = make_epoll_poller();
     return std::make_unique<KernelDriver>(std::move(poller));
 }

@@ -12,8 +12,6 @@
 
 #include <memory>
 
-#include "poller.hpp"
-
 namespace weft::rt {
 
 class Reactor;
@@ -36,6 +34,6 @@ public:
 };
 
 /// std::system_error where the process has no file descriptor left.
-std::unique_ptr<Driver> make_driver(detail::PollerKind kind, Pollers pollers);
+std::unique_ptr<Driver> make_driver(detail::PollerKind poller);
 
 }  // namespace weft::rt

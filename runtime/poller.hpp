@@ -15,9 +15,6 @@ namespace weft::rt {
 
 class Reactor;
 
-/// Whether one thread at a time makes all of a poller's calls but ring(), and any of several.
-enum class Pollers : std::uint8_t { one_thread, several };
-
 class Poller {
 public:
     /// What add() is never given; for a poller's own.
@@ -44,6 +41,6 @@ public:
 /// std::system_error where the process has no descriptor left.
 std::unique_ptr<Poller> make_epoll_poller();
 /// Null: weft was built without it, or this kernel or its rules (seccomp, a limit) refuse it.
-std::unique_ptr<Poller> make_uring_poller(Pollers pollers);
+std::unique_ptr<Poller> make_uring_poller();
 
 }  // namespace weft::rt

@@ -2,9 +2,8 @@
 // edges to. A look at it is no system call where something has come.
 //
 // Submission is under a lock, since any worker may add a descriptor; completions are the one worker's that has the driver.
-// With COOP_TASKRUN, edges come when the thread that submitted enters the kernel next, instead of interrupting it: a third
-// of the cost where the peer is on another core. That is for one worker alone: among several, one that computes would hold
-// back the others' edges.
+// The ring is set up without COOP_TASKRUN and DEFER_TASKRUN, which are faster: with these, edges come only when the
+// thread that submitted enters the kernel, and a worker that computes would hold back everybody's.
 #include "poller.hpp"
 
 #ifdef WEFT_URING
@@ -33,18 +32,14 @@ constexpr std::uint64_t kRemoval = Poller::kNobody - 1;  // no generation ends i
 class UringPoller final : public Poller {
 public:
     /// Throws -errno.
-    explicit UringPoller(Pollers pollers) {
-        constexpr unsigned kSolo = IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG;
-        io_uring_params params = parameters(pollers == Pollers::one_thread ? kSolo : 0);
-        int rc = io_uring_queue_init_params(kSubmissions, &ring_, &params);
-        if (rc == -EINVAL) {  // before Linux 5.19
-            params = parameters(0);
-            rc = io_uring_queue_init_params(kSubmissions, &ring_, &params);
-        }
-        if (rc < 0) throw rc;
+    UringPoller() {
+        io_uring_params params{};
+        params.flags = IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP;
+        params.cq_entries = kCompletions;
+        if (int rc = io_uring_queue_init_params(kSubmissions, &ring_, &params); rc < 0) throw rc;
         // Without EXT_ARG, a wait with a deadline would be a submission too, and take the lock.
         constexpr unsigned kNeeded = IORING_FEAT_EXT_ARG | IORING_FEAT_NODROP;
-        rc = (params.features & kNeeded) == kNeeded ? 0 : -ENOSYS;
+        int rc = (params.features & kNeeded) == kNeeded ? 0 : -ENOSYS;
         if (rc == 0 && (bell_ = sys::make_eventfd()) < 0) rc = bell_;
         if (rc == 0) rc = add(bell_, kBell);
         if (rc == 0) return;
@@ -120,13 +115,6 @@ public:
     }
 
 private:
-    static io_uring_params parameters(unsigned flags) noexcept {
-        io_uring_params params{};
-        params.flags = IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | flags;
-        params.cq_entries = kCompletions;
-        return params;
-    }
-
     template <class Prepare>
     int submit(Prepare&& prepare) noexcept {
         std::lock_guard guard(submission_);
@@ -146,9 +134,9 @@ private:
 
 }  // namespace
 
-std::unique_ptr<Poller> make_uring_poller(Pollers pollers) {
+std::unique_ptr<Poller> make_uring_poller() {
     try {
-        return std::make_unique<UringPoller>(pollers);
+        return std::make_unique<UringPoller>();
     } catch (int) {
         return nullptr;
     }
@@ -160,7 +148,7 @@ std::unique_ptr<Poller> make_uring_poller(Pollers pollers) {
 
 namespace weft::rt {
 
-std::unique_ptr<Poller> make_uring_poller(Pollers) { return nullptr; }
+std::unique_ptr<Poller> make_uring_poller() { return nullptr; }
 
 }  // namespace weft::rt
 

@@ -63,9 +63,7 @@ Scheduler::Scheduler(const SchedulerOptions& options)
       serial_(next_serial()),
       simulation_(options.simulated ? std::make_unique<Simulation>(options.seed, options.network)
                                     : nullptr),
-      driver_(simulation_ ? simulation_->make_driver()
-                          : make_driver(options.poller, options.workers == 1 ? Pollers::one_thread
-                                                                             : Pollers::several)),
+      driver_(simulation_ ? simulation_->make_driver() : make_driver(options.poller)),
       idle_(options.workers) {
     install_overflow_handler();
     install_fork_guard();

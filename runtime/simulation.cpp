@@ -23,8 +23,7 @@ constexpr Duration kPatience = std::chrono::milliseconds(1);
 class SimulatedDriver final : public Driver {
 public:
     explicit SimulatedDriver(Simulation& simulation)
-        : simulation_(simulation),
-          bell_(rt::make_driver(detail::PollerKind::epoll, Pollers::one_thread)) {}
+        : simulation_(simulation), bell_(rt::make_driver(detail::PollerKind::epoll)) {}
     TimePoint now() noexcept override { return simulation_.now(); }
     void wait(TimePoint deadline) noexcept override { bell_->wait(deadline); }
     bool deliver() noexcept override { return bell_->deliver(); }

@@ -37,7 +37,7 @@ TEST_F(PollerTest, EpollUnlessTheEnvironmentAsks) {
     Environment none("WEFT_POLLER", nullptr);
     EXPECT_EQ(poller_in_use(), "epoll");
     Environment asked("WEFT_POLLER", "io_uring");
-    EXPECT_EQ(poller_in_use(), rt::make_uring_poller(rt::Pollers::several) != nullptr ? "io_uring" : "epoll");
+    EXPECT_EQ(poller_in_use(), rt::make_uring_poller() != nullptr ? "io_uring" : "epoll");
     EXPECT_TRUE(sockets_work());
 }
 

@@ -28,7 +28,7 @@ TEST(Parker, WithoutATokenTheDeadlineEndsIt) {
     auto deadline = soon();
     EXPECT_FALSE(parker.sleep(deadline));
     EXPECT_GE(TimePoint(std::chrono::steady_clock::now()), deadline);
-    auto driver = make_driver(detail::PollerKind::epoll, Pollers::several);
+    auto driver = make_driver(detail::PollerKind::epoll);
     deadline = soon();
     EXPECT_FALSE(parker.sleep_in(*driver, deadline));
     EXPECT_GE(TimePoint(std::chrono::steady_clock::now()), deadline);
@@ -40,7 +40,7 @@ INSTANTIATE_TEST_SUITE_P(Where, ParkerPingPong, testing::Bool(),
 
 TEST_P(ParkerPingPong, NoTokenIsLost) {
     constexpr int kRounds = 10'000;
-    auto driver = make_driver(detail::PollerKind::epoll, Pollers::several);
+    auto driver = make_driver(detail::PollerKind::epoll);
     Parker here, there;
     std::atomic<int> turn{0};
     std::thread other([&] {
