@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 
 #include "reactor.hpp"
+#include "signals_held_back.hpp"
 #include "sys.hpp"
 
 namespace weft::rt {
@@ -27,7 +28,8 @@ constexpr unsigned kSubmissions = 64;
 constexpr unsigned kCompletions = 4096;  // what is more is kept by the kernel (IORING_FEAT_NODROP)
 
 constexpr std::uint64_t kBell = Poller::kNobody;
-constexpr std::uint64_t kRemoval = Poller::kNobody - 1;  // no generation ends in all ones
+constexpr std::uint64_t kNobodys =
+    Poller::kNobody - 1;  // of what needs no answer; no generation is all ones
 
 class UringPoller final : public Poller {
 public:
@@ -71,7 +73,7 @@ public:
     void remove(int, std::uint64_t data) noexcept override {
         submit([&](io_uring_sqe* sqe) {
             io_uring_prep_cancel64(sqe, data, 0);
-            sqe->user_data = kRemoval;
+            sqe->user_data = kNobodys;
         });
     }
 
@@ -80,26 +82,30 @@ public:
     void fetch(TimePoint deadline) noexcept override {
         io_uring_cqe* first = nullptr;
         if (io_uring_peek_cqe(&ring_, &first) == 0 || deadline == sys::kAtOnce) return;
+        sys::SignalsHeldBack held_back;
+        auto* signals = const_cast<sigset_t*>(held_back.before());
         if (deadline == lowlevel::kNever) {
-            io_uring_wait_cqe(&ring_, &first);
+            io_uring_wait_cqes(&ring_, &first, 1, nullptr, signals);
             return;
         }
         Duration left = deadline - std::chrono::steady_clock::now();
         if (left <= Duration::zero()) return;
         __kernel_timespec time{left / std::chrono::seconds(1),
                                (left % std::chrono::seconds(1)).count()};
-        io_uring_wait_cqe_timeout(&ring_, &first, &time);
+        io_uring_wait_cqes(&ring_, &first, 1, &time, signals);
     }
 
     bool deliver(Reactor& reactor) noexcept override {
         bool any = false;
         io_uring_cqe* cqe = nullptr;
-        while (io_uring_peek_cqe(&ring_, &cqe) == 0) {
+        // Those that are here now: what is added meanwhile may have ended at once, again and again.
+        for (unsigned left = io_uring_cq_ready(&ring_);
+             left > 0 && io_uring_peek_cqe(&ring_, &cqe) == 0; --left) {
             const std::uint64_t data = cqe->user_data;
             const int result = cqe->res;
             const bool over = (cqe->flags & IORING_CQE_F_MORE) == 0;
             io_uring_cqe_seen(&ring_, cqe);
-            if (data == kRemoval) continue;
+            if (data == kNobodys) continue;
             if (data == kBell) {
                 sys::silence(bell_);
                 if (over) add(bell_, kBell);
@@ -107,9 +113,9 @@ public:
             }
             any = true;
             if (result > 0) reactor.meet(data, static_cast<std::uint32_t>(result));
-            // The kernel gives a request up where it has no room for its events, and where the thread has ended that
-            // submitted it. One that was removed is not registered any more, and stays away.
-            if (over) reactor.add_again(data);
+            // The kernel gives a request up where it has no room for its events, where the thread has ended that submitted it,
+            // and at once where the file is always ready. One that was removed is not registered any more, and stays away.
+            if (over) reactor.lost(data, result < 0 && result != -ECANCELED ? result : 0);
         }
         return any;
     }
@@ -124,7 +130,11 @@ private:
         int rc = 0;
         while ((rc = io_uring_submit(&ring_)) == -EINTR) {
         }
-        return rc < 0 ? rc : 0;
+        if (rc >= 0) return 0;
+        // It stands in the ring all the same, and would go with the next one, for a descriptor that may be another by then.
+        io_uring_prep_nop(sqe);
+        sqe->user_data = kNobodys;
+        return rc;
     }
 
     io_uring ring_{};

@@ -70,6 +70,7 @@ IoSlot& Reactor::open(int fd) {
     slot.fd = fd;
     slot.ready[0] = slot.ready[1] = false;
     slot.hung_up.store(false);
+    slot.error.store(0);
     slot.word.store(slot.word.load() + 1);
     references_.fetch_add(1);
     return slot;
@@ -170,6 +171,10 @@ lowlevel::Woken Reactor::wait(IoSlot& slot, Side side, const char* what, TimePoi
         else
             slot.ready[i] = true;
     }
+    if (error == 0 && woken == lowlevel::Woken::by_unpark && slot.error.load() != 0) {
+        error = slot.error.exchange(0);
+        if (error != 0) problem = refused;
+    }
     if (problem == taken) refuse("another task waits for the same already");
     if (problem == refused) throw std::system_error(-error, std::generic_category(), what);
     return woken;
@@ -194,19 +199,18 @@ void Reactor::meet(std::uint64_t data, std::uint32_t events) noexcept {
     }
 }
 
-void Reactor::add_again(std::uint64_t data) noexcept {
+void Reactor::lost(std::uint64_t data, int error) noexcept {
     IoSlot& slot = at(static_cast<std::uint32_t>(data));
     std::lock_guard guard(slot.lock);
     if (IoSlot::generation_of(slot.word.load()) != data >> 32 || !slot.registered) return;
-    if (poller_->add(slot.fd, data) == 0) return;
-    // Nobody would hear of it any more: who waits tries, and is told why it cannot be waited for.
     slot.registered = false;
     registered_.fetch_sub(1);
-    for (std::size_t i : {0, 1}) {
-        slot.ready[i] = true;
-        if (detail::Waiter* waiter = std::exchange(slot.waiting[i], nullptr))
-            lowlevel::unpark(*waiter);
-    }
+    if (slot.waiting[0] == nullptr && slot.waiting[1] == nullptr) return;
+    if (error == 0) error = register_locked(slot);
+    if (error == 0) return;
+    slot.error.store(error);
+    for (detail::Waiter*& waiter : slot.waiting)
+        if (waiter != nullptr) lowlevel::unpark(*std::exchange(waiter, nullptr));
 }
 
 }  // namespace weft::rt

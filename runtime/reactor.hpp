@@ -47,7 +47,8 @@ struct alignas(64) IoSlot {
     bool ready[2] = {false, false};                   // guarded by lock
     detail::Waiter* waiting[2] = {nullptr, nullptr};  // in their own frames; guarded by lock
     std::atomic<bool> hung_up{
-        false};  // the peer has said its last, or an error: always worth a try
+        false};                 // the peer has said its last, or an error: always worth a try
+    std::atomic<int> error{0};  // -errno: why it cannot be watched, for who waited
     std::atomic<std::uint64_t> word{0};
     int fd = -1;
     std::uint32_t index = 0;
@@ -90,8 +91,8 @@ public:
     // For who brings events: the poller, and a simulation's network.
     /// Wakes who waits for these events (EPOLLIN and so on) of the slot that `data` names.
     void meet(std::uint64_t data, std::uint32_t events) noexcept;
-    /// The poller has lost the slot that `data` names.
-    void add_again(std::uint64_t data) noexcept;
+    /// The poller has lost the slot that `data` names: who waits there is registered anew, or told the error (-errno).
+    void lost(std::uint64_t data, int error) noexcept;
 
     /// Waits for an edge, or returns at once for one that has come.
     lowlevel::Woken wait(IoSlot& slot, detail::Side side, const char* what, TimePoint deadline);

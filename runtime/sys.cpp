@@ -4,7 +4,6 @@
 #include <cerrno>
 #include <climits>
 #include <cmath>
-#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -19,7 +18,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "sanitizers.hpp"
+#include "signals_held_back.hpp"
 
 #ifndef MADV_GUARD_INSTALL
 #define MADV_GUARD_INSTALL 102
@@ -48,33 +47,6 @@ long read_number(const char* path, long fallback, long* second = nullptr) noexce
     if (n >= 2 && second != nullptr) *second = other;
     return n >= 1 ? first : fallback;
 }
-
-#if WEFT_TSAN
-/// ThreadSanitizer keeps a signal back until its thread enters or leaves a function that the tool knows, and the calls in which
-/// workers sleep are none: an idle program would not hear of SIGTERM. So signals wait for the call that ends this, which the
-/// tool knows.
-class SignalsHeldBack {
-public:
-    SignalsHeldBack() noexcept {
-        sigset_t all;
-        sigfillset(&all);
-        pthread_sigmask(SIG_SETMASK, &all, &before_);
-    }
-    ~SignalsHeldBack() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-    SignalsHeldBack(const SignalsHeldBack&) = delete;
-    SignalsHeldBack& operator=(const SignalsHeldBack&) = delete;
-    /// For a system call that lets them in while it waits.
-    const sigset_t* before() const noexcept { return &before_; }
-
-private:
-    sigset_t before_{};
-};
-#else
-struct SignalsHeldBack {
-    SignalsHeldBack() noexcept {}
-    const sigset_t* before() const noexcept { return nullptr; }
-};
-#endif
 
 double cores_of(long quota, long period) noexcept {
     return quota > 0 && period > 0 ? static_cast<double>(quota) / static_cast<double>(period) : 0;
