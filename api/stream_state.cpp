@@ -72,6 +72,7 @@ void StreamState::note(ssize_t received, std::size_t room) noexcept {
 }
 
 ssize_t StreamState::try_receive(void* data, std::size_t n) {
+    share_worker();
     ssize_t rc = descriptor_.once([&](int fd) {
         return kind_ == StreamKind::socket ? calls::receive(fd, data, n) : calls::read(fd, data, n);
     });
@@ -142,6 +143,7 @@ std::size_t StreamState::read_parts(const Parts& parts) {
     if (eof_) return 0;
     for (;;) {
         wait_if_drained();
+        share_worker();
         ssize_t rc = descriptor_.once(
             [&](int fd) { return calls::receive(fd, as_iovec(parts.data()), parts.size()); });
         if (rc < 0 && rc != -EAGAIN) fail(rc, "weft::Stream: read");

@@ -101,13 +101,14 @@ TaskCore* Worker::next_local_unusual() noexcept {
     // order [waits_for]: relaxed - this thread's own.
     between_steps(current != nullptr ? current->waits_for.load(std::memory_order_relaxed)
                                      : nullptr);
+    ++ticks_;
     if (strict_) {
         if (front_ == nullptr && batch_ == 0) {
             look_around();
             batch_ = deque_.size();
         }
         if (front_ == nullptr && batch_ > 0) --batch_;
-    } else if (++ticks_ % kPollTicks == 0) {
+    } else if (ticks_ % kPollTicks == 0) {
         look_around();
     }
     TaskCore* task = pop_own();
@@ -129,6 +130,17 @@ void Worker::start_timer(detail::TimerNode& node) noexcept {
     // It may be due before the one who polls looks up by itself, while this worker goes on with something else.
     if (timers_.next_deadline().time_since_epoch().count() < scheduler.poll_until().load())
         scheduler.driver().wake();
+}
+
+bool Worker::count_io_call() noexcept {
+    if (io_step_ != ticks_) {
+        io_step_ = ticks_;
+        io_calls_ = 0;
+    }
+    if (++io_calls_ <= kIoCallsInAStep) return false;
+    io_calls_ = 0;
+    look_around();
+    return true;
 }
 
 void Worker::look_around() noexcept {

@@ -228,6 +228,12 @@ Descriptor::Descriptor(int fd, const char* what) {
     }
 }
 
+void share_worker() {
+    rt::Worker* worker = rt::current_worker();
+    if (worker != nullptr && worker->current != nullptr && worker->count_io_call())
+        lowlevel::yield();
+}
+
 bool Descriptor::is_open() const noexcept {
     if (slot_ == nullptr) return false;
     std::uint64_t word = slot_->word.load();

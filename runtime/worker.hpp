@@ -57,6 +57,9 @@ public:
         handoff_ = task;
         return take_spare();
     }
+    /// A system call that a task makes and that will not wait. After many in one step the others are looked after first:
+    /// timers, descriptors and mailbox; true: the task is then to give up its turn.
+    bool count_io_call() noexcept;
     /// Brings what the next switches will touch nearer.
     void prefetch_next() noexcept;
     /// Leaves the current stack, on which `current` has parked, for whatever is next. Returns when it is resumed.
@@ -97,6 +100,7 @@ public:
 private:
     friend class Simulation;
     static constexpr unsigned kPollTicks = 61;
+    static constexpr unsigned kIoCallsInAStep = 64;
 
     [[noreturn]] static void loop_on_fresh_stack(Worker& worker);
     [[noreturn]] static void loop(Worker* worker);
@@ -146,6 +150,8 @@ private:
     TimePoint step_began_{};       // debug mode
     int mutexes_held_before_ = 0;  // by this thread, when it became a worker
     unsigned ticks_ = 0;
+    unsigned io_step_ = 0;  // the tick in which io_calls_ were made
+    unsigned io_calls_ = 0;
     bool searching_ = false;
     bool slept_ = false;  // since it last had work
     std::atomic<bool> leave_{false};

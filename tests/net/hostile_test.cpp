@@ -1,6 +1,8 @@
 // Peers that mean harm, or behave as if: slow ones, endless ones, ones that reset and ones that never read. Each must cost
 // its own connection and nothing else: not the other clients, not memory without bound, not the process.
+#include <atomic>
 #include <fstream>
+#include <thread>
 
 #include "net_support.hpp"
 
@@ -289,6 +291,80 @@ TEST_P(HostileTest, APeerThatNeverReadsHoldsUpItsOwnHandlerAloneAndACancelFreesT
         server.wait_closed();
         EXPECT_EQ(cancelled, int{kDeaf});
         EXPECT_EQ(server.connections(), 0U);
+    });
+}
+
+// --- a peer that never pauses -------------------------------------------------------------------------------------
+
+/// Sends as fast as it can, until it is told to stop or the other end has gone.
+class Flood {
+public:
+    explicit Flood(int port) : thread_([this, port] { send_all(port); }) {}
+    ~Flood() {
+        over_.store(true);
+        thread_.join();
+    }
+    Flood(const Flood&) = delete;
+    Flood& operator=(const Flood&) = delete;
+
+private:
+    void send_all(int port) {
+        PlainClient client(port);
+        const std::string bytes(256 * 1024, 'x');
+        while (!over_.load()) {
+            ssize_t n =
+                ::send(client.fd(), bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+            if (n < 0 && is_broken(errno)) return;
+            if (n < 0) std::this_thread::yield();
+        }
+    }
+
+    std::atomic<bool> over_{false};
+    std::thread thread_;
+};
+
+TEST_P(HostileTest, APeerThatNeverPausesKeepsNoWorkerForItself) {
+    run([] {
+        std::atomic<std::size_t> received{0};
+        auto swallow = [&](TcpStream stream) {
+            char bytes[512];  // small: there is always more
+            while (std::size_t n = stream.read_some(bytes, sizeof bytes)) received += n;
+        };
+        Server server = start_server(swallow, "127.0.0.1", 0);
+        Flood first(server.port());
+        Flood second(server.port());
+        // Others run, time goes on, and a cancel arrives.
+        while (received == 0) weft::sleep(1ms);
+        for (int i = 0; i < 20; ++i) {
+            std::size_t before = received;
+            while (received == before) weft::sleep(1ms);
+        }
+        server.cancel();
+        server.wait_closed();
+    });
+}
+
+TEST_P(HostileTest, ATimeoutEndsALoopThatAlwaysFindsBytes) {
+    run([] {
+        Server server = start_server(
+            [](TcpStream stream) {
+                char bytes[512];
+                EXPECT_THROW(timeout(20ms,
+                                     [&] {
+                                         while (stream.read_some(bytes, sizeof bytes) != 0) {
+                                         }
+                                     }),
+                             TimeoutError);
+                stream.abort();
+            },
+            "127.0.0.1", 0);
+        {
+            Flood flood(server.port());
+            while (server.connections() == 0) weft::sleep(1ms);
+            while (server.connections() != 0) weft::sleep(1ms);
+        }
+        server.close();
+        server.wait_closed();
     });
 }
 

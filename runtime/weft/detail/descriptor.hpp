@@ -19,6 +19,10 @@ namespace weft::detail {
 
 enum class Side : std::uint8_t { in, out };
 
+/// Before a system call that may well not wait: a peer that always has data, or room, must not let a task keep its worker.
+/// So after many calls in a row it yields. A cancel point then.
+void share_worker();
+
 class Descriptor {
 public:
     Descriptor() noexcept = default;
@@ -50,6 +54,7 @@ public:
     auto retry(Side side, const char* what, Call&& call, TimePoint deadline = lowlevel::kNever) {
         Use use(*this);
         decltype(call(0)) result = -EBADF;
+        share_worker();
         while (use.may_go_on()) {
             result = call(use.fd());
             if (result != -EAGAIN) return result;
