@@ -109,12 +109,13 @@ private:
 void replace(const std::stop_token& stop, const std::string& path, std::string_view data,
              const WriteFileOptions& options, const calls::FileStatus* old) {
     std::string directory = directory_of(path);
-    Scratch scratch(directory, options.permissions, path);
-    write_bytes(stop, scratch.fd().get(), data, path);
+    // Whoever may not read the old file shall not read the new one either, from its first byte on.
+    Scratch scratch(directory, old != nullptr ? 0600 : options.permissions, path);
     // Not set-user-ID and its kin: the new file is this process's user's.
     if (old != nullptr)
         detail::checked_file(calls::set_permissions(scratch.fd().get(), old->mode & 0777), kWrite,
                              path);
+    write_bytes(stop, scratch.fd().get(), data, path);
     if (options.sync) detail::checked_file(calls::sync(scratch.fd().get()), kWrite, path);
     detail::checked_file(scratch.fd().close(), kWrite, path);
     if (stop.stop_requested()) return;

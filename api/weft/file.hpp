@@ -37,7 +37,7 @@ using FileStatePtr = std::unique_ptr<FileState, FileStateDeleter>;
 /// Threads: any task of any runtime, and any number at once, in all members but the moves and the destructor. What one
 /// write_at() or write() does is not atomic for those who read at the same time.
 ///
-/// Waits: every function but fileno(), path() and is_closed(). UsageError: outside of a task, or the file is closed.
+/// Waits: every function but fileno(), path() and is_closed(), and the destructor and the assignment, which close. UsageError: outside of a task, or the file is closed.
 /// std::system_error: what the kernel refuses, with the operation and the path in what(): ENOSPC, EIO, EDQUOT, and EFBIG at the
 /// limit of a file's size, for which no signal is raised.
 ///
