@@ -22,8 +22,9 @@ std::mutex& network_lock() {
 
 namespace {
 
-/// A caller who finds the backlog full asks again, as TCP's first retransmission does.
+/// A caller who finds the backlog full asks again, as TCP's first retransmission does, and so often.
 constexpr Duration kCallAgain = std::chrono::seconds(1);
+constexpr std::size_t kMostCalls = 60;
 
 /// What has been read is cut off the inbox's beginning only where it is much.
 constexpr std::size_t kMuchRead = 64 * 1024;
@@ -183,12 +184,14 @@ int Network::connect(const SocketPtr& socket, Endpoint to) {
     return -EINPROGRESS;
 }
 
-void Network::on_call(const SocketPtr& caller, std::vector<Edge>& edges) {
+void Network::on_call(const SocketPtr& caller, std::size_t calls, std::vector<Edge>& edges) {
     if (caller->state != State::connecting) return;
     SocketPtr listener = listener_for(caller->remote);
     if (listener == nullptr) return post(now() + delay(), What::reset, caller);
-    if (listener->arrived.size() > listener->backlog)
-        return post(now() + kCallAgain, What::call, caller);
+    if (listener->arrived.size() > listener->backlog) {
+        if (calls == kMostCalls) return post(now() + delay(), What::given_up, caller);
+        return post(now() + kCallAgain, What::call, caller, {}, calls + 1);
+    }
     auto socket = std::make_shared<VirtualSocket>(shared_from_this());
     socket->options = listener->options;
     socket->state = State::connected;
@@ -314,9 +317,9 @@ void Network::watch(const SocketPtr& socket, Reactor& reactor, std::uint64_t dat
     post(now(), What::look, socket);
 }
 
-void Network::break_connection(VirtualSocket& socket, std::vector<Edge>& edges) {
+void Network::break_connection(VirtualSocket& socket, int error, std::vector<Edge>& edges) {
     if (socket.broken) return;
-    socket.error = socket.state == State::connecting ? ECONNREFUSED : ECONNRESET;
+    socket.error = error;
     socket.broken = true;
     edge(socket, kBroken, edges);
 }
@@ -332,7 +335,7 @@ void Network::on_event(Event& event, std::vector<Edge>& edges) {
     }
     switch (event.what) {
         case What::call:
-            return on_call(event.socket, edges);
+            return on_call(event.socket, event.n, edges);
         case What::established:
             socket.state = State::connected;
             return edge(socket, EPOLLOUT, edges);
@@ -344,7 +347,10 @@ void Network::on_event(Event& event, std::vector<Edge>& edges) {
             socket.ended = true;
             return edge(socket, EPOLLIN | EPOLLRDHUP, edges);
         case What::reset:
-            return break_connection(socket, edges);
+            return break_connection(
+                socket, socket.state == State::connecting ? ECONNREFUSED : ECONNRESET, edges);
+        case What::given_up:
+            return break_connection(socket, ETIMEDOUT, edges);
         case What::room:
             socket.on_the_way -= std::min(socket.on_the_way, event.n);
             socket.stalled = false;

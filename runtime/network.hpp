@@ -114,6 +114,7 @@ private:
         bytes,
         end,
         reset,
+        given_up,
         room,  // bytes have been read by the peer
         look,  // what is there already, for a new watcher
     };
@@ -147,8 +148,8 @@ private:
     bool is_taken(const VirtualSocket& socket, const Endpoint& local) const noexcept;
     std::uint16_t free_port() noexcept;
     void on_event(Event& event, std::vector<Edge>& edges);
-    void on_call(const SocketPtr& caller, std::vector<Edge>& edges);
-    static void break_connection(VirtualSocket& socket, std::vector<Edge>& edges);
+    void on_call(const SocketPtr& caller, std::size_t calls, std::vector<Edge>& edges);
+    static void break_connection(VirtualSocket& socket, int error, std::vector<Edge>& edges);
     static void edge(const VirtualSocket& socket, std::uint32_t events, std::vector<Edge>& edges);
     std::uint32_t ready_events(const VirtualSocket& socket) const noexcept;
 

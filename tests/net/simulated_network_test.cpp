@@ -136,7 +136,6 @@ TEST_F(SimulatedNetworkTest, TheKernelsTcpWhereItIsAskedFor) {
                       [] {
                           Server server = start_server(echo, "127.0.0.1", 0);
                           EXPECT_LT(open_connection("127.0.0.1", server.port()).fd(), 1'000'000);
-                          std::string answer;
                           std::thread([&] {
                               PlainClient client(server.port());
                               client.write("from outside");
@@ -351,7 +350,6 @@ TEST_F(SimulatedNetworkTest, OptionsAreKept) {
 }
 
 TEST_F(SimulatedNetworkTest, ShardsShareThePort) {
-    std::set<std::size_t> most;
     testing::explore(10, [&] {
         Event go_on;
         Server server =
