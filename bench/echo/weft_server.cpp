@@ -1,4 +1,7 @@
 // An echo server as one writes it in weft. weft_server PORT [WORKERS]
+//
+// Its buffer lies on the fiber's stack, where 1 KiB fits the page that a fiber has anyway; the others' 4 KiB are memory of
+// their own. Messages are 64 bytes.
 #include <weft/weft.hpp>
 
 #include <cstdio>

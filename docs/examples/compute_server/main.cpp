@@ -11,6 +11,7 @@
 #include <thread>
 
 #include <boost/asio/ssl/context.hpp>
+#include <sys/resource.h>
 
 #include "connection.hpp"
 #include "options.hpp"
@@ -36,6 +37,14 @@ std::unique_ptr<ssl::context> make_tls(const Options& options) {
         throw BadOption("--cert and --key cannot be used: " + e.code().message());
     }
     return context;
+}
+
+/// Each connection is a descriptor, and the usual limit is 1,024.
+void raise_descriptor_limit() {
+    rlimit limit{};
+    if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+    limit.rlim_cur = limit.rlim_max;
+    ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 /// Lets those finish who have asked, for as long as they are given; another signal ends the patience.
@@ -78,6 +87,7 @@ int main(int argc, char** argv) {
         std::optional<Options> options = parse_options(argc, argv);
         if (!options) return 0;
         auto tls = make_tls(*options);
+        raise_descriptor_limit();
         weft::run([&] { serve(*options, tls.get()); }, {.workers = options->workers});
         return 0;
     } catch (const BadOption& e) {
