@@ -198,6 +198,7 @@ TEST_F(SimulatedNetworkTest, ACallerWaitsWhereTheBacklogIsFull) {
         TcpStream waits = open_connection("127.0.0.1", server.port());
         EXPECT_THROW(timeout(10s, [&] { open_connection("127.0.0.1", server.port()); }),
                      TimeoutError);
+        EXPECT_EQ(errno_of([&] { open_connection("127.0.0.1", server.port()); }), ETIMEDOUT);
         go_on.set();
         open_connection("127.0.0.1", server.port());
     });
