@@ -72,7 +72,7 @@ IoSlot& Reactor::open(int fd) {
     slot.hung_up.store(false);
     slot.error.store(0);
     slot.word.store(slot.word.load() + 1);
-    references_.fetch_add(1);
+    hold();
     return slot;
 }
 
@@ -220,7 +220,9 @@ namespace weft::detail {
 Descriptor::Descriptor(int fd, const char* what) {
     try {
         lowlevel::require_task(what);
-        slot_ = &current_scheduler()->driver().reactor().open(fd);
+        rt::Reactor& reactor = current_scheduler()->driver().reactor();
+        slot_ = &reactor.open(fd);
+        reactor.hold();
         generation_ = rt::IoSlot::generation_of(slot_->word.load());
     } catch (...) {
         calls::close(fd);
@@ -246,6 +248,14 @@ int Descriptor::fd() const noexcept {
 }
 
 bool Descriptor::hung_up() const noexcept { return slot_ != nullptr && slot_->hung_up.load(); }
+
+void Descriptor::let_go() noexcept {
+    if (slot_ == nullptr) return;
+    rt::Reactor* reactor = slot_->reactor;
+    close();
+    slot_ = nullptr;
+    reactor->drop();
+}
 
 void Descriptor::close() noexcept {
     if (slot_ != nullptr) rt::Reactor::close(*slot_, generation_);

@@ -17,7 +17,7 @@
 // does after close() is refused.
 //
 // Thread rules: fetch() and deliver() are for the one worker that has the driver; all else for any thread. The table
-// lives as long as its driver or any descriptor in it.
+// lives as long as its driver or any Descriptor that was ever in it: one that is closed still looks at its slot.
 #pragma once
 
 #include <weft/detail/descriptor.hpp>
@@ -61,6 +61,8 @@ public:
     explicit Reactor(std::unique_ptr<Poller> poller) noexcept;
     Reactor(const Reactor&) = delete;
     Reactor& operator=(const Reactor&) = delete;
+    /// A reference: as the driver has one, and each open slot, and each Descriptor, closed or not.
+    void hold() noexcept { references_.fetch_add(1); }
     void drop() noexcept;
 
     /// A slot for `fd`, with one user: its owner. std::bad_alloc.
@@ -108,7 +110,7 @@ private:
     int register_locked(IoSlot& slot) noexcept;
 
     const std::unique_ptr<Poller> poller_;
-    std::atomic<std::uint32_t> references_{1};  // the driver, and each open slot
+    std::atomic<std::uint32_t> references_{1};  // see hold()
     std::atomic<bool> retired_{false};
     std::atomic<std::uint32_t> registered_{0};
     std::mutex free_mutex_;

@@ -32,13 +32,13 @@ public:
         : slot_(std::exchange(other.slot_, nullptr)), generation_(other.generation_) {}
     Descriptor& operator=(Descriptor&& other) noexcept {
         if (this != &other) {
-            close();
+            let_go();
             slot_ = std::exchange(other.slot_, nullptr);
             generation_ = other.generation_;
         }
         return *this;
     }
-    ~Descriptor() { close(); }
+    ~Descriptor() { let_go(); }
 
     bool is_open() const noexcept;
     /// -1: it is closed.
@@ -79,6 +79,9 @@ public:
     bool hung_up() const noexcept;
 
 private:
+    /// Closes it, and gives up the slot: which is there until then, also after close() and the end of the runtime.
+    void let_go() noexcept;
+
     /// Keeps the descriptor's number from being used anew while it lives.
     class Use {
     public:
