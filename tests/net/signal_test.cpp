@@ -17,6 +17,11 @@ void (*action_of(int signal))(int) {
 
 class SignalTest : public OnSockets {
 protected:
+    void SetUp() override {
+        OnSockets::SetUp();
+        // A shell starts what runs in the background with SIGINT ignored.
+        std::signal(SIGINT, SIG_DFL);
+    }
     void TearDown() override {
         OnSockets::TearDown();
         for (int signal : {SIGUSR1, SIGUSR2, SIGHUP, SIGTERM, SIGINT})
