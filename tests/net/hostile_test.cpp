@@ -2,7 +2,6 @@
 // its own connection and nothing else: not the other clients, not memory without bound, not the process.
 #include <atomic>
 #include <fstream>
-#include <thread>
 
 #include "net_support.hpp"
 
@@ -296,76 +295,44 @@ TEST_P(HostileTest, APeerThatNeverReadsHoldsUpItsOwnHandlerAloneAndACancelFreesT
 
 // --- a peer that never pauses -------------------------------------------------------------------------------------
 
-/// Sends as fast as it can, until it is told to stop or the other end has gone.
-class Flood {
-public:
-    explicit Flood(int port) : thread_([this, port] { send_all(port); }) {}
-    ~Flood() {
-        over_.store(true);
-        thread_.join();
-    }
-    Flood(const Flood&) = delete;
-    Flood& operator=(const Flood&) = delete;
+// As if it never paused: the bytes are all there, and each read takes one. On one worker, so that who gets a turn gets it
+// from the reader.
+constexpr int kThere = 10'000;
+constexpr int kFew = 1'000;
 
-private:
-    void send_all(int port) {
-        PlainClient client(port);
-        const std::string bytes(256 * 1024, 'x');
-        while (!over_.load()) {
-            ssize_t n =
-                ::send(client.fd(), bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
-            if (n < 0 && is_broken(errno)) return;
-            if (n < 0) std::this_thread::yield();
-        }
-    }
-
-    std::atomic<bool> over_{false};
-    std::thread thread_;
-};
-
-TEST_P(HostileTest, APeerThatNeverPausesKeepsNoWorkerForItself) {
-    run([] {
-        std::atomic<std::size_t> received{0};
-        auto swallow = [&](TcpStream stream) {
-            char bytes[512];  // small: there is always more
-            while (std::size_t n = stream.read_some(bytes, sizeof bytes)) received += n;
-        };
-        Server server = start_server(swallow, "127.0.0.1", 0);
-        Flood first(server.port());
-        Flood second(server.port());
-        // Others run, time goes on, and a cancel arrives.
-        while (received == 0) weft::sleep(1ms);
-        for (int i = 0; i < 20; ++i) {
-            std::size_t before = received;
-            while (received == before) weft::sleep(1ms);
-        }
-        server.cancel();
-        server.wait_closed();
-    });
+TEST(NeverPausingPeer, LeavesOthersTheirTurn) {
+    weft::run(
+        [] {
+            Pair pair;
+            pair.b.write(std::string(kThere, 'x'));
+            bool had_its_turn = false;
+            auto other = create_task([&] { had_its_turn = true; });
+            int reads = 0;
+            for (char byte; !had_its_turn && reads < kFew; ++reads) pair.a.read_some(&byte, 1);
+            EXPECT_TRUE(had_its_turn) << "after " << reads << " reads";
+            await(other);
+        },
+        {.workers = 1});
 }
 
-TEST_P(HostileTest, ATimeoutEndsALoopThatAlwaysFindsBytes) {
-    run([] {
-        Server server = start_server(
-            [](TcpStream stream) {
-                char bytes[512];
-                EXPECT_THROW(timeout(20ms,
-                                     [&] {
-                                         while (stream.read_some(bytes, sizeof bytes) != 0) {
-                                         }
-                                     }),
-                             TimeoutError);
-                stream.abort();
-            },
-            "127.0.0.1", 0);
-        {
-            Flood flood(server.port());
-            while (server.connections() == 0) weft::sleep(1ms);
-            while (server.connections() != 0) weft::sleep(1ms);
-        }
-        server.close();
-        server.wait_closed();
-    });
+TEST(NeverPausingPeer, ReadingFromItIsACancelPoint) {
+    weft::run(
+        [] {
+            Pair pair;
+            pair.b.write(std::string(kThere, 'x'));
+            auto canceller = create_task([self = current_task()]() mutable { self.cancel(); });
+            auto read_few = [&] {
+                char byte;
+                for (int i = 0; i < kFew; ++i) pair.a.read_some(&byte, 1);
+            };
+            EXPECT_THROW(read_few(), CancelledError);
+            current_task().uncancel();
+            await(canceller);
+            // Nothing that had come is lost by it.
+            pair.b.close();
+            EXPECT_GE(pair.a.read().size(), std::size_t{kThere - kFew});
+        },
+        {.workers = 1});
 }
 
 }  // namespace
