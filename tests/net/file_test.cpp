@@ -6,7 +6,6 @@
 #include <thread>
 
 #include <fcntl.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "net_support.hpp"
@@ -54,24 +53,6 @@ std::string pattern(std::size_t n, std::size_t from = 0) {
         bytes[i] = static_cast<char>(((from + i) * 2654435761U) >> 13);
     return bytes;
 }
-
-/// A limit of this process, put back at the end.
-class Limit {
-public:
-    Limit(decltype(RLIMIT_NOFILE) which, rlim_t most) : which_(which) {
-        ::getrlimit(which_, &before_);
-        rlimit now = before_;
-        now.rlim_cur = most;
-        ::setrlimit(which_, &now);
-    }
-    ~Limit() { ::setrlimit(which_, &before_); }
-    Limit(const Limit&) = delete;
-    Limit& operator=(const Limit&) = delete;
-
-private:
-    decltype(RLIMIT_NOFILE) which_;
-    rlimit before_{};
-};
 
 class FileTest : public OnSockets {
 protected:
@@ -403,13 +384,10 @@ TEST_P(FileTest, WithoutDescriptorsOpeningIsEmfile) {
         std::string path = scratch / "f";
         int error = 0;
         int whole = 0;
-        std::vector<int> plugs;
         {
-            Limit limit(RLIMIT_NOFILE, open_descriptors() + 4);
-            for (int fd; (fd = ::dup(0)) >= 0;) plugs.push_back(fd);
+            NoMoreDescriptors none;
             error = errno_of([&] { open_file(path); });
             whole = errno_of([&] { read_file(path); });
-            for (int fd : plugs) ::close(fd);
         }
         EXPECT_EQ(error, EMFILE);
         EXPECT_EQ(whole, EMFILE);

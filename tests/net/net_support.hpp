@@ -7,6 +7,7 @@
 #include <system_error>
 
 #include <netinet/in.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -39,6 +40,32 @@ inline void let_sanitizers_know_system_error() {
     EXPECT_EQ(errno_of([&] { std::rethrow_exception(error); }), EMFILE);
     EXPECT_NE(what_of([&] { std::rethrow_exception(error); }), "");
 }
+
+/// A limit of this process, put back at the end.
+class Limit {
+public:
+    Limit(decltype(RLIMIT_NOFILE) which, rlim_t most) : which_(which) {
+        ::getrlimit(which_, &before_);
+        rlimit now = before_;
+        now.rlim_cur = most;
+        ::setrlimit(which_, &now);
+    }
+    ~Limit() { ::setrlimit(which_, &before_); }
+    Limit(const Limit&) = delete;
+    Limit& operator=(const Limit&) = delete;
+
+private:
+    decltype(RLIMIT_NOFILE) which_;
+    rlimit before_{};
+};
+
+/// While it lives nobody in this process gets a descriptor; those that are open stay open. The limit lies below all of
+/// them but the standard three: were it just above the open ones and the gap filled, a descriptor that another thread
+/// holds for a moment (glibc names a thread, and finds its stack, by files below /proc) would leave one free.
+class NoMoreDescriptors : Limit {
+public:
+    NoMoreDescriptors() : Limit(RLIMIT_NOFILE, 3) {}
+};
 
 /// Real sockets, so no simulation. At the end of each test no descriptor is open that was not before.
 class OnSockets : public Everywhere {

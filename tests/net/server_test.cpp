@@ -1,5 +1,4 @@
 // Servers and the connections to them: who is served, how they end, what happens when something runs short.
-#include <sys/resource.h>
 
 #include "net_support.hpp"
 
@@ -344,23 +343,17 @@ TEST_P(ServerTest, WithoutDescriptorsItPausesAndServesOnWhenThereAreSome) {
         TcpStream client = open_connection("127.0.0.1", server.port());
         client.write("1");
         EXPECT_EQ(client.read(1), "1");
-        std::vector<int> plugs;
-        rlimit before{};
-        ::getrlimit(RLIMIT_NOFILE, &before);
-        rlimit few = before;
-        few.rlim_cur = open_descriptors() + 4;
-        ::setrlimit(RLIMIT_NOFILE, &few);
         int second = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        for (int fd; (fd = ::dup(0)) >= 0;) plugs.push_back(fd);
         sockaddr_in address{};
         std::memcpy(&address, server.addresses().front().data(), sizeof address);
-        EXPECT_EQ(::connect(second, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
-        while (!paused) weft::sleep(1ms);
-        // Who is connected is served meanwhile.
-        client.write("2");
-        EXPECT_EQ(client.read(1), "2");
-        for (int fd : plugs) ::close(fd);
-        ::setrlimit(RLIMIT_NOFILE, &before);
+        {
+            NoMoreDescriptors none;
+            EXPECT_EQ(::connect(second, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+            while (!paused) weft::sleep(1ms);
+            // Who is connected is served meanwhile.
+            client.write("2");
+            EXPECT_EQ(client.read(1), "2");
+        }
         TcpStream late = TcpStream::from_fd(second);
         late.write("3");
         EXPECT_EQ(late.read(1), "3");
