@@ -1,3 +1,4 @@
+#include <weft/detail/offload_call.hpp>
 #include <weft/detail/socket_calls.hpp>
 #include <weft/file.hpp>
 #include <weft/offload.hpp>
@@ -63,23 +64,36 @@ void FileStateDeleter::operator()(FileState* state) const noexcept {
 
 int FileState::close() noexcept { return word_.fetch_or(kClosed) == 0 ? close_now() : 0; }
 
+namespace {
+
+struct CloseCall : OffloadCall {
+    explicit CloseCall(int descriptor) : fd(descriptor) {
+        may_queue = false;
+        run = [](OffloadCall& call) noexcept {
+            auto& self = static_cast<CloseCall&>(call);
+            self.result = calls::close_file(self.fd);
+        };
+    }
+    int fd;
+    int result = 0;
+};
+
+}  // namespace
+
 // The last close of a file that has no name any more frees its blocks, which takes time, and NFS writes then: so it is made
-// on a thread too. Never given up: who is cancelled has closed it.
+// on a thread too. Never given up: who is cancelled has closed it. Nor does it queue: those who have the threads may wait for
+// whoever closes, so with none free it is made here.
 int FileState::close_now() const noexcept {
+    CloseCall call(fd_);
     if (lowlevel::in_task()) {
-        bool begun = false;
         try {
             ShieldScope shield;
-            return to_thread([&] {
-                begun = true;
-                return calls::close_file(fd_);
-            });
+            run_on_thread(call);
         } catch (...) {
-            // No thread could be had.
-            if (begun) return 0;
+            // Not begun. With the call begun, there is nothing that throws.
         }
     }
-    return calls::close_file(fd_);
+    return call.ran ? call.result : calls::close_file(fd_);
 }
 
 FileState::Use::Use(FileState& state, const char* what) : state_(state) {

@@ -1,6 +1,8 @@
 #include "threads.hpp"
 
+#include <cerrno>
 #include <cstdio>
+#include <system_error>
 
 #include <pthread.h>
 
@@ -22,6 +24,9 @@ std::size_t Threads::threads() const {
 
 void Threads::submit(OffloadCall& call) {
     std::lock_guard guard(mutex_);
+    const bool would_queue = idle_ <= queued_ && live_ >= most_;
+    if (would_queue && !call.may_queue)
+        throw std::system_error(EAGAIN, std::generic_category(), "all threads are taken");
     call.next = nullptr;
     call.prev = last_;
     (last_ != nullptr ? last_->next : first_) = &call;
@@ -32,7 +37,7 @@ void Threads::submit(OffloadCall& call) {
         work_.notify_one();
         return;
     }
-    if (live_ >= most_) return;
+    if (would_queue) return;
     try {
         std::thread thread([this] { run(); });
         char name[16];
@@ -42,7 +47,7 @@ void Threads::submit(OffloadCall& call) {
         ++live_;
     } catch (const std::system_error&) {
         // The others will come to it; without others it would never run.
-        if (live_ > 0) return;
+        if (live_ > 0 && call.may_queue) return;
         unlink(call);
         throw;
     }

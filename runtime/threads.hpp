@@ -23,7 +23,7 @@ public:
     Threads(const Threads&) = delete;
     Threads& operator=(const Threads&) = delete;
 
-    /// std::system_error if the call needs a thread and none can be had.
+    /// std::system_error if the call needs a thread and none can be had, or would have to queue and may not.
     void submit(OffloadCall& call);
     /// True: it had not begun, and will not.
     bool take_back(OffloadCall& call) noexcept;

@@ -88,8 +88,9 @@ public:
     void sync();
 
     /// Closes it; no cancel point. Calls in progress in other tasks go on, and the last of them closes the descriptor. Twice
-    /// is fine, and outside of a task it blocks the thread. std::system_error: bytes that were written before are lost
-    /// (EIO, EDQUOT), where no call was in progress. It is closed all the same.
+    /// is fine. Outside of a task it blocks the thread, and in a task its worker where no thread of to_thread's is free: it
+    /// does not queue for one. std::system_error: bytes that were written before are lost (EIO, EDQUOT), where no call was in
+    /// progress. It is closed all the same.
     void close();
     bool is_closed() const noexcept;
     /// -1: closed. It stays the file's.

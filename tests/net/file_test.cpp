@@ -54,6 +54,27 @@ std::string pattern(std::size_t n, std::size_t from = 0) {
     return bytes;
 }
 
+/// All threads of to_thread's pool, and more calls that queue for one, until it is destroyed.
+class AllThreads {
+public:
+    AllThreads() {
+        for (int i = 0; i < kMoreThanThreads; ++i)
+            blockers_.push_back(create_task([this] { to_thread([this] { go_.acquire(); }); }));
+        settle();
+    }
+    ~AllThreads() {
+        go_.release(kMoreThanThreads);
+        gather(blockers_);
+    }
+    AllThreads(const AllThreads&) = delete;
+    AllThreads& operator=(const AllThreads&) = delete;
+
+private:
+    static constexpr int kMoreThanThreads = 40;
+    std::counting_semaphore<> go_{0};
+    std::vector<Task<void>> blockers_;
+};
+
 class FileTest : public OnSockets {
 protected:
     Scratch scratch;
@@ -397,6 +418,19 @@ TEST_P(FileTest, WithoutDescriptorsOpeningIsEmfile) {
 
 // --- closing ------------------------------------------------------------------------------------------------------
 
+// Who closes does not wait for a thread where all of them may be waiting for him.
+TEST_P(FileTest, CloseWaitsForNoThreadWhereAllAreTaken) {
+    run([&] {
+        File closed = open_file(scratch / "f", kNew);
+        auto destroyed = std::make_unique<File>(open_file(scratch / "g", kNew));
+        int fds[] = {closed.fileno(), destroyed->fileno()};
+        AllThreads taken;
+        closed.close();
+        destroyed.reset();
+        for (int fd : fds) EXPECT_EQ(::fcntl(fd, F_GETFD), -1);
+    });
+}
+
 TEST_P(FileTest, AfterCloseEveryCallIsAUsageError) {
     run([&] {
         File file = open_file(scratch / "f", kNew);
@@ -465,12 +499,7 @@ TEST_P(FileTest, ClosedWhileInUseCallsInProgressGoOn) {
 TEST_P(FileTest, CancelledBeforeItsTurnOnAThreadItHasNotHappened) {
     run([&] {
         File file = open_file(scratch / "f", kNew);
-        std::counting_semaphore<> go(0);
-        constexpr int kMoreThanThreads = 40;
-        std::vector<Task<void>> blockers;
-        for (int i = 0; i < kMoreThanThreads; ++i)
-            blockers.push_back(create_task([&] { to_thread([&] { go.acquire(); }); }));
-        settle();
+        std::optional<AllThreads> taken(std::in_place);
         auto write = start([&] { file.write_at(0, "never"); });
         auto whole = start([&] { write_file(scratch / "g", "never"); });
         write.cancel("enough");
@@ -478,8 +507,7 @@ TEST_P(FileTest, CancelledBeforeItsTurnOnAThreadItHasNotHappened) {
         whole.cancel();
         EXPECT_THROW(await(whole), CancelledError);
         EXPECT_THROW(timeout(1ms, [&] { file.size(); }), TimeoutError);
-        go.release(kMoreThanThreads);
-        gather(blockers);
+        taken.reset();
         EXPECT_EQ(file.size(), 0U);
         EXPECT_EQ(scratch.names(), std::vector<std::string>{"f"});
     });

@@ -21,6 +21,7 @@ struct OffloadCall {
     rt::Scheduler* scheduler = nullptr;
     OffloadCall* next = nullptr;  // in the pool's queue; guarded by its lock
     OffloadCall* prev = nullptr;
+    bool may_queue = true;  // false: EAGAIN in `error` where no thread of the pool is free
     bool queued = false;
     bool ran = false;  // the function was called; written before done
 
