@@ -22,6 +22,25 @@ TEST_F(ComputeServerTest, SigtermLetsARequestInFlightFinish) {
     }
 }
 
+// They have come before the signal, but it is stopped and has read none of them.
+TEST_F(ComputeServerTest, SigtermLeavesNoRequestUnread) {
+    run([] {
+        ComputeServer server({"--grace", "60", "--workers", "4"});
+        std::vector<TcpStream> clients;
+        for (int i = 0; i < 200; ++i) {
+            clients.push_back(server.connect());
+            clients.back().write("GET /hello HTTP/1.1\r\nHost: test\r\n\r\n");
+            EXPECT_TRUE(contains(clients.back().readuntil("hello\n"), "200 OK"));
+        }
+        server.signal(SIGSTOP);
+        for (TcpStream& client : clients) client.write("GET /hello HTTP/1.1\r\nHost: test\r\n\r\n");
+        server.signal(SIGTERM);
+        server.signal(SIGCONT);
+        for (TcpStream& client : clients) EXPECT_TRUE(contains(client.read(), "200 OK"));
+        EXPECT_EQ(server.exit_status(), 0);
+    });
+}
+
 TEST_F(ComputeServerTest, SigtermDoesNotWaitForIdleClients) {
     run([] {
         ComputeServer server({"--grace", "3600"});

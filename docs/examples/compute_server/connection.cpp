@@ -30,6 +30,7 @@ using PlainStream = weft::AsioStream<weft::TcpStream>;
 using TlsStream = ssl::stream<PlainStream>;
 
 constexpr auto kIdleLimit = 60s;   // between two requests
+constexpr auto kLastLook = 10ms;   // for a request that has come, once the server drains
 constexpr auto kWriteLimit = 30s;  // for a client to take an answer
 constexpr auto kCloseLimit = 1s;
 constexpr std::size_t kHeaderBytesMost = 8 * 1024;
@@ -82,20 +83,25 @@ public:
     }
 
 private:
-    /// Whether there is the first byte of one: until then, the client may take its time.
+    /// Whether there is the first byte of one: until then, the client may take its time. What has come when the server begins
+    /// to drain is a request in flight, read or not.
     bool wait_for_request() {
+        if (buffer_.size() != 0) return true;
         error_code error;
-        bool is_served = service_.drain.idle([&] {
-            if (buffer_.size() != 0) return;
-            try {
-                weft::timeout(kIdleLimit, [&] {
-                    buffer_.commit(stream_.read_some(buffer_.prepare(4096), error));
-                });
-            } catch (const weft::TimeoutError&) {
-                error = beast::error::timeout;
-            }
-        });
-        return is_served && !error;
+        if (!service_.drain.idle([&] { error = read_first(kIdleLimit); }))
+            error = read_first(kLastLook);
+        return !error;
+    }
+
+    error_code read_first(std::chrono::milliseconds limit) {
+        error_code error;
+        try {
+            weft::timeout(limit,
+                          [&] { buffer_.commit(stream_.read_some(buffer_.prepare(4096), error)); });
+        } catch (const weft::TimeoutError&) {
+            error = beast::error::timeout;
+        }
+        return error;
     }
 
     void read(http::request_parser<http::string_body>& parser, error_code& error) {
