@@ -1,6 +1,8 @@
 #include <weft/testing.hpp>
 
 #include <cstdio>
+#include <stdexcept>
+#include <string>
 
 #include "detail/simulation_request.hpp"
 
@@ -13,8 +15,9 @@ thread_local const SimulationRequest* this_threads_request = nullptr;
 }  // namespace
 
 SimulationRequest::SimulationRequest(std::uint64_t s, testing::SimulationReport* r,
-                                     const testing::NetworkOptions& n) noexcept
+                                     const testing::NetworkOptions& n)
     : seed(s), report(r), network(n) {
+    require_sense(n);
     this_threads_request = this;
 }
 
@@ -31,6 +34,17 @@ void simulation_ended(const SimulationState& simulation) noexcept {
     std::fprintf(stderr, "weft: simulation with seed %llu ended at %.6f s\n",
                  static_cast<unsigned long long>(simulation.seed),
                  std::chrono::duration<double>(simulation.elapsed).count());
+}
+
+void require_sense(const testing::NetworkOptions& network) {
+    auto refuse = [](const char* why) {
+        throw std::invalid_argument(std::string("weft::testing::NetworkOptions: ") + why);
+    };
+    if (network.buffer == 0) refuse("buffer is 0: nobody could write");
+    if (network.least_delay < Duration::zero()) refuse("least_delay is negative");
+    if (network.most_delay < network.least_delay) refuse("most_delay is less than least_delay");
+    if (!(network.reset_probability >= 0 && network.reset_probability <= 1))
+        refuse("reset_probability is not between 0 and 1");
 }
 
 void name_failed_seed(std::uint64_t seed) noexcept {

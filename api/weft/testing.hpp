@@ -27,7 +27,7 @@ namespace weft::detail {
 class SimulationRequest {
 public:
     SimulationRequest(std::uint64_t seed, testing::SimulationReport* report,
-                      const testing::NetworkOptions& network) noexcept;
+                      const testing::NetworkOptions& network);
     ~SimulationRequest();
     SimulationRequest(const SimulationRequest&) = delete;
     SimulationRequest& operator=(const SimulationRequest&) = delete;
@@ -37,6 +37,7 @@ public:
     const testing::NetworkOptions network;
 };
 
+void require_sense(const testing::NetworkOptions& network);
 void name_failed_seed(std::uint64_t seed) noexcept;
 
 }  // namespace weft::detail
@@ -46,7 +47,7 @@ namespace weft::testing {
 /// Runs f as weft::run does, on virtual workers on this one thread, in virtual time: sleeping costs none, and the seed
 /// decides every choice of the scheduler and of the network, which is one of its own unless `network` says otherwise: a
 /// server and its clients are tasks of f. A program in which all tasks wait, and nothing is due or under way outside,
-/// is reported as a deadlock with its tasks, and the process aborts.
+/// is reported as a deadlock with its tasks, and the process aborts. std::invalid_argument: a network that cannot be.
 template <detail::Startable F>
 decltype(auto) simulate(std::uint64_t seed, F&& f, const RunOptions& options = {},
                         SimulationReport* report = nullptr, const NetworkOptions& network = {}) {
@@ -58,6 +59,7 @@ decltype(auto) simulate(std::uint64_t seed, F&& f, const RunOptions& options = {
 template <class F>
 void explore(std::uint64_t n, F&& f, const RunOptions& options = {},
              const NetworkOptions& network = {}) {
+    detail::require_sense(network);
     for (std::uint64_t seed = 1; seed <= n; ++seed) {
         try {
             simulate(seed, [&f] { f(); }, options, nullptr, network);

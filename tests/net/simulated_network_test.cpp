@@ -2,6 +2,7 @@
 #include <weft/testing.hpp>
 
 #include <array>
+#include <cmath>
 #include <cstdio>
 #include <map>
 #include <set>
@@ -104,6 +105,24 @@ TEST_F(SimulatedNetworkTest, NothingOfItIsADescriptor) {
         EXPECT_GT(pair.client.fd(), 1'000'000);
     });
     EXPECT_EQ(open_descriptors(), before);
+}
+
+TEST_F(SimulatedNetworkTest, OneThatCannotBeIsRefusedByName) {
+    auto refused = [](const testing::NetworkOptions& network) {
+        auto nothing = [] {};
+        std::string what = what_of<std::invalid_argument>(
+            [&] { testing::simulate(1, nothing, {}, nullptr, network); });
+        EXPECT_EQ(
+            what_of<std::invalid_argument>([&] { testing::explore(1, nothing, {}, network); }),
+            what);
+        return what;
+    };
+    EXPECT_NE(refused({.buffer = 0}).find("buffer"), std::string::npos);
+    EXPECT_NE(refused({.least_delay = -1ns}).find("least_delay"), std::string::npos);
+    EXPECT_NE(refused({.least_delay = 2ms, .most_delay = 1ms}).find("most_delay"),
+              std::string::npos);
+    for (double p : {-0.1, 1.1, std::nan("")})
+        EXPECT_NE(refused({.reset_probability = p}).find("reset_probability"), std::string::npos);
 }
 
 TEST_F(SimulatedNetworkTest, ASeedRepeatsARun) {
