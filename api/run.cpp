@@ -63,6 +63,10 @@ detail::EngineOptions to_engine_options(const RunOptions& options, Runtime* runt
         result.workers = static_cast<unsigned>(number_in_environment("WEFT_WORKERS", kMostWorkers));
     result.cores = options.cores != 0 ? options.cores : detail::available_cores();
     if (result.workers == 0) result.workers = result.cores;
+    if (options.arena_nice < 0 || options.arena_nice > 19)
+        throw std::invalid_argument(
+            "RunOptions: arena_nice = " + std::to_string(options.arena_nice) + " is not 0 to 19");
+    result.arena_nice = options.arena_nice;
     detail::check_stack_size(options.stack_size);
     detail::check_stack_size(options.main_stack_size);
     result.debug = options.debug;

@@ -28,7 +28,8 @@ private:
 
 class Arena {
 public:
-    explicit Arena(unsigned cores);
+    /// While they are in it, oneTBB's threads have `nice` added to their nice value (0 to 19).
+    Arena(unsigned cores, int nice);
     ~Arena();
     Arena(const Arena&) = delete;
     Arena& operator=(const Arena&) = delete;

@@ -185,7 +185,7 @@ Threads& Scheduler::threads() {
 
 Arena& Scheduler::arena() {
     std::lock_guard guard(offload_mutex_);
-    if (arena_ == nullptr) arena_ = std::make_unique<Arena>(options_.cores);
+    if (arena_ == nullptr) arena_ = std::make_unique<Arena>(options_.cores, options_.arena_nice);
     return *arena_;
 }
 

@@ -12,6 +12,7 @@
 #include <oneapi/tbb/parallel_sort.h>
 #include <oneapi/tbb/task_arena.h>
 #include <oneapi/tbb/task_group.h>
+#include <sys/resource.h>
 
 #include "api/core_support.hpp"
 
@@ -45,6 +46,39 @@ void loop_until_cancelled(std::latch& runs, std::atomic<int>& bodies) {
             while (!oneapi::tbb::is_current_task_group_canceling()) std::this_thread::yield();
         },
         oneapi::tbb::simple_partitioner());
+}
+
+// --- whose cores ---------------------------------------------------------------------------------------------------
+
+int nice_of_this_thread() { return ::getpriority(PRIO_PROCESS, 0); }
+
+TEST(ArenaNice, IsAddedForTheArenaAloneAndOnce) {
+    const int own = nice_of_this_thread();
+    if (own > 10) GTEST_SKIP() << "there is nothing left to add to a nice value of " << own;
+    for (int round = 0; round < 3; ++round)
+        weft::run(
+            [&] {
+                EXPECT_EQ(to_arena(nice_of_this_thread), own + 5);
+                std::atomic<int> others = 0;
+                to_arena([&] {
+                    oneapi::tbb::parallel_for(0, 1000, [&](int) {
+                        if (nice_of_this_thread() != own + 5) ++others;
+                    });
+                });
+                EXPECT_EQ(others, 0);
+                EXPECT_EQ(nice_of_this_thread(), own);
+                EXPECT_EQ(to_thread(nice_of_this_thread), own);
+            },
+            {.arena_nice = 5});
+    EXPECT_EQ(nice_of_this_thread(), own);
+}
+
+TEST(ArenaNice, ThatCannotBeIsRefusedByName) {
+    for (int nice : {-1, 20})
+        EXPECT_NE(what_of<std::invalid_argument>([&] {
+                      weft::run([] {}, {.arena_nice = nice});
+                  }).find("arena_nice = " + std::to_string(nice)),
+                  std::string::npos);
 }
 
 // --- values -------------------------------------------------------------------------------------------------------

@@ -35,6 +35,7 @@ struct EngineOptions {
     NetworkOptions network{};  // simulated
     PollerKind poller = PollerKind::epoll;
     unsigned cores = 1;              // for the arena and the pool of threads
+    int arena_nice = 0;
     ErrorSink error_sink = nullptr;  // null: stderr
     void* error_sink_argument = nullptr;
     void* owner = nullptr;  // the weft::Runtime around it
