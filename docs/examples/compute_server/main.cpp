@@ -88,9 +88,8 @@ int main(int argc, char** argv) {
         if (!options) return 0;
         auto tls = make_tls(*options);
         raise_descriptor_limit();
-        // Pictures are computed on what the requests leave of the cores.
         weft::run([&] { serve(*options, tls.get()); },
-                  {.workers = options->workers, .arena_nice = 19});
+                  {.workers = options->workers, .arena_nice = options->arena_nice});
         return 0;
     } catch (const BadOption& e) {
         std::cerr << "compute_server: " << e.what() << std::endl;

@@ -37,6 +37,10 @@ std::optional<Options> parse_options(int argc, char** argv) {
     app.add_option("--compute-limit", options.compute_limit,
                    "Computations at once; beyond that 503 [one for each worker]")
         ->check(CLI::Range(1, 100'000));
+    app.add_option("--arena-nice", options.arena_nice,
+                   "Added to the nice value of the threads that compute pictures")
+        ->check(CLI::Range(0, 19))
+        ->capture_default_str();
     CLI::Option* cert = app.add_option("--cert", options.cert, "Certificate chain, PEM: serve TLS")
                             ->check(CLI::ExistingFile);
     CLI::Option* key = app.add_option("--key", options.key, "The certificate's private key, PEM")

@@ -14,7 +14,8 @@ struct Options {
     int port = 8080;
     unsigned workers = 0;              ///< 0: one for each core
     std::ptrdiff_t compute_limit = 0;  ///< 0: one for each worker
-    std::string cert;                  ///< PEM files; empty: no TLS
+    int arena_nice = 19;
+    std::string cert;  ///< PEM files; empty: no TLS
     std::string key;
     std::chrono::nanoseconds request_timeout = std::chrono::seconds(10);
     std::chrono::nanoseconds grace = std::chrono::seconds(10);
