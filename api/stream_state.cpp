@@ -44,7 +44,8 @@ public:
         if (state.reading_.exchange(true))
             throw UsageError("weft::Stream: another task reads from it already");
     }
-    ~Reading() { state_.reading_.store(false); }
+    // order [stream.1]: release - pairs with the exchange of whoever reads next.
+    ~Reading() { state_.reading_.store(false, std::memory_order_release); }
     Reading(const Reading&) = delete;
     Reading& operator=(const Reading&) = delete;
 
@@ -54,40 +55,37 @@ private:
 
 // --- reading ------------------------------------------------------------------------------------------------------
 
-void StreamState::wait_if_drained() {
-    if (!drained_ || descriptor_.hung_up()) return;
-    if (begin_ == end_) {
-        buffer_.reset();  // an idle connection shall cost little
-        capacity_ = begin_ = end_ = 0;
-    }
-    drained_ = false;  // a cancel here leaves it open what the edge was
-    checked(descriptor_.wait(Side::in, "Stream.read"), "weft::Stream: read");
+void StreamState::free_if_idle() noexcept {
+    if (begin_ != end_) return;
+    buffer_.reset();  // an idle connection shall cost little
+    capacity_ = begin_ = end_ = 0;
 }
 
-void StreamState::note(ssize_t received, std::size_t room) noexcept {
+template <class Call>
+std::size_t StreamState::receive(Call&& call) {
+    const First first = drained_ && !descriptor_.hung_up() ? First::wait : First::call;
+    if (first == First::wait) free_if_idle();
+    drained_ = false;  // a cancel in the wait leaves it open what the edge was
+    ssize_t rc = descriptor_.retry(
+        Side::in, "Stream.read",
+        [&](int fd) {
+            ssize_t received = call(fd);
+            if (received == -EAGAIN) free_if_idle();
+            return received;
+        },
+        lowlevel::kNever, first);
+    return checked(rc, "weft::Stream: read");
+}
+
+ssize_t StreamState::ask_kernel(int fd, void* data, std::size_t n) const noexcept {
+    return kind_ == StreamKind::socket ? calls::receive(fd, data, n) : calls::read(fd, data, n);
+}
+
+std::size_t StreamState::note(std::size_t received, std::size_t room) noexcept {
     // Less than was asked for says nothing of a terminal, which gives a line at a time, or of a pipe of packets.
-    bool is_short = kind_ == StreamKind::socket && static_cast<std::size_t>(received) < room;
-    drained_ = received == -EAGAIN || (received > 0 && is_short);
+    drained_ = kind_ == StreamKind::socket && received > 0 && received < room;
     if (received == 0) eof_ = true;
-}
-
-ssize_t StreamState::try_receive(void* data, std::size_t n) {
-    share_worker();
-    ssize_t rc = descriptor_.once([&](int fd) {
-        return kind_ == StreamKind::socket ? calls::receive(fd, data, n) : calls::read(fd, data, n);
-    });
-    if (rc < 0 && rc != -EAGAIN) fail(rc, "weft::Stream: read");
-    note(rc, n);
-    return rc;
-}
-
-std::size_t StreamState::receive(void* data, std::size_t n) {
-    if (eof_) return 0;
-    for (;;) {
-        wait_if_drained();
-        ssize_t rc = try_receive(data, n);
-        if (rc >= 0) return static_cast<std::size_t>(rc);
-    }
+    return received;
 }
 
 std::size_t StreamState::take(void* data, std::size_t n) noexcept {
@@ -119,20 +117,20 @@ void StreamState::make_room() {
 
 bool StreamState::fill() {
     if (eof_) return false;
-    for (;;) {
-        wait_if_drained();
+    std::size_t n = receive([&](int fd) {
         make_room();
-        ssize_t rc = try_receive(buffer_.get() + end_, capacity_ - end_);
-        if (rc < 0) continue;
-        end_ += static_cast<std::size_t>(rc);
-        return rc > 0;
-    }
+        return ask_kernel(fd, buffer_.get() + end_, capacity_ - end_);
+    });
+    end_ += note(n, capacity_ - end_);
+    return n > 0;
 }
 
 std::size_t StreamState::read_some(void* data, std::size_t n) {
     Reading reading(*this);
     if (n == 0) return 0;
-    return begin_ != end_ ? take(data, n) : receive(data, n);
+    if (begin_ != end_) return take(data, n);
+    if (eof_) return 0;
+    return note(receive([&](int fd) { return ask_kernel(fd, data, n); }), n);
 }
 
 std::size_t StreamState::read_parts(const Parts& parts) {
@@ -141,32 +139,25 @@ std::size_t StreamState::read_parts(const Parts& parts) {
     Reading reading(*this);
     if (begin_ != end_) return take(parts.data()->data, parts.data()->size);
     if (eof_) return 0;
-    for (;;) {
-        wait_if_drained();
-        share_worker();
-        ssize_t rc = descriptor_.once(
-            [&](int fd) { return calls::receive(fd, as_iovec(parts.data()), parts.size()); });
-        if (rc < 0 && rc != -EAGAIN) fail(rc, "weft::Stream: read");
-        note(rc, parts.bytes());
-        if (rc >= 0) return static_cast<std::size_t>(rc);
-    }
+    auto call = [&](int fd) { return calls::receive(fd, as_iovec(parts.data()), parts.size()); };
+    return note(receive(call), parts.bytes());
 }
 
 std::string StreamState::read(std::size_t n) {
     Reading reading(*this);
     if (n == 0) return "";
     if (begin_ != end_) return take(std::min(n, buffered()));
+    if (eof_) return "";
     n = std::min(n, kMostAtOnce);
-    while (!eof_) {
-        wait_if_drained();
-        // Not before: nobody waits with memory in hand.
-        std::string bytes(n, '\0');
-        ssize_t rc = try_receive(bytes.data(), n);
-        if (rc < 0) continue;
-        bytes.resize(static_cast<std::size_t>(rc));
-        return bytes;
-    }
-    return "";
+    std::string bytes;
+    std::size_t received = receive([&](int fd) {
+        bytes.resize(n);
+        ssize_t rc = ask_kernel(fd, bytes.data(), n);
+        if (rc == -EAGAIN) std::string().swap(bytes);  // nobody waits with memory in hand
+        return rc;
+    });
+    bytes.resize(note(received, n));
+    return bytes;
 }
 
 std::string StreamState::read_all() {

@@ -50,12 +50,13 @@ private:
     class Reading;
 
     std::string read_until(std::string_view separator);
-    /// Waits unless a try may bring something.
-    void wait_if_drained();
-    /// One try: bytes, 0 at the end, or -EAGAIN.
-    ssize_t try_receive(void* data, std::size_t n);
-    void note(ssize_t received, std::size_t room) noexcept;
-    std::size_t receive(void* data, std::size_t n);
+    /// What call(fd), tried where it may bring something and else after a wait, brings in the end: bytes, 0 at the end.
+    template <class Call>
+    std::size_t receive(Call&& call);
+    ssize_t ask_kernel(int fd, void* data, std::size_t n) const noexcept;
+    /// Of a receive() that had room for so much. Returns `received`.
+    std::size_t note(std::size_t received, std::size_t room) noexcept;
+    void free_if_idle() noexcept;
     std::size_t take(void* data, std::size_t n) noexcept;
     std::string take(std::size_t n);
     std::size_t buffered() const noexcept { return end_ - begin_; }

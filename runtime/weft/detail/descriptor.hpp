@@ -18,6 +18,8 @@ struct IoSlot;
 namespace weft::detail {
 
 enum class Side : std::uint8_t { in, out };
+/// What retry() begins with. To wait: as after a read that brought less than it asked for, so that no more was there.
+enum class First : std::uint8_t { call, wait };
 
 /// Before a system call that may well not wait: a peer that always has data, or room, must not let a task keep its worker.
 /// So after many calls in a row it yields. A cancel point then.
@@ -51,13 +53,17 @@ public:
     /// meanwhile; -ETIMEDOUT: the deadline has passed.
     /// Waits for `side`. CancelledError there. UsageError: another one waits for the same side, or the runtime ended.
     template <class Call>
-    auto retry(Side side, const char* what, Call&& call, TimePoint deadline = lowlevel::kNever) {
+    auto retry(Side side, const char* what, Call&& call, TimePoint deadline = lowlevel::kNever,
+               First first = First::call) {
         Use use(*this);
         decltype(call(0)) result = -EBADF;
         share_worker();
         while (use.may_go_on()) {
-            result = call(use.fd());
-            if (result != -EAGAIN) return result;
+            if (first == First::call) {
+                result = call(use.fd());
+                if (result != -EAGAIN) return result;
+            }
+            first = First::call;
             if (!use.wait(side, what, deadline)) return decltype(result){-ETIMEDOUT};
             result = -EBADF;
         }
@@ -72,8 +78,8 @@ public:
         return call(use.fd());
     }
 
-    /// Waits for the side without a try before it, as after a read that brought less than it asked for (no more was
-    /// there). Returns at once where an edge has come since. As retry() otherwise: 0, -EBADF, -ETIMEDOUT.
+    /// Waits for the side without a try before it. Returns at once where an edge has come since. As retry() otherwise: 0,
+    /// -EBADF, -ETIMEDOUT.
     int wait(Side side, const char* what, TimePoint deadline = lowlevel::kNever);
     /// Whether the peer has hung up or an error waits: then try, do not wait.
     bool hung_up() const noexcept;
