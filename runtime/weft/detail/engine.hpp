@@ -34,7 +34,7 @@ struct EngineOptions {
     std::uint64_t seed = 0;
     NetworkOptions network{};  // simulated
     PollerKind poller = PollerKind::epoll;
-    unsigned cores = 1;              // for the arena and the pool of threads
+    unsigned cores = 1;  // for the arena and the pool of threads
     int arena_nice = 0;
     ErrorSink error_sink = nullptr;  // null: stderr
     void* error_sink_argument = nullptr;
