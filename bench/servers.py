@@ -28,14 +28,15 @@ class Running:
 
     def __enter__(self):
         deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:
+        # One that has ended may have lost its port to somebody else, who would answer in its stead.
+        while time.monotonic() < deadline and self.process.poll() is None:
             try:
                 socket.create_connection(("127.0.0.1", self.port)).close()
                 return self
             except OSError:
                 time.sleep(0.02)
-        self.process.kill()
-        raise SystemExit("a server did not start")
+        self.__exit__()
+        raise SystemExit(f"a server did not start: {self.process.args}")
 
     def __exit__(self, *error):
         self.process.kill()

@@ -1,6 +1,6 @@
 #include "arena.hpp"
 
-#include <optional>
+#include <atomic>
 
 #include <oneapi/tbb/global_control.h>
 #include <oneapi/tbb/task_arena.h>
@@ -24,28 +24,27 @@ namespace {
 
 // Of the calling thread: Linux keeps a nice value for each.
 int nice_of_this_thread() noexcept { return ::getpriority(PRIO_PROCESS, 0); }
-bool set_nice_of_this_thread(int value) noexcept {
-    return ::setpriority(PRIO_PROCESS, 0, value) == 0;
-}
+void set_nice_of_this_thread(int value) noexcept { ::setpriority(PRIO_PROCESS, 0, value); }
 
-/// Gives way to all that is not the arena's. An unprivileged thread cannot take that back when it leaves: so what is added is
-/// added to what it had when it first came.
+/// Sets the nice value of oneTBB's threads as they come into the arena, to that of the thread that made the arena and so much
+/// more. Not to their own and so much more: a thread that one of the arena's has started begins with the lowered one. They
+/// get it back as they leave, where that is allowed; but a thread that is still there at the arena's end is not told, and so
+/// an arena that lowers nothing sets it too, once any other has.
 class GivesWay : public oneapi::tbb::task_scheduler_observer {
 public:
     GivesWay(oneapi::tbb::task_arena& arena, int nice)
-        : task_scheduler_observer(arena), nice_(nice) {
-        if (nice_ != 0) observe(true);
+        : task_scheduler_observer(arena), base_(nice_of_this_thread()), nice_(nice) {
+        if (nice_ != 0) any_has.store(true);
+        if (any_has.load()) observe(true);
     }
     ~GivesWay() override { observe(false); }
 
-    void on_scheduler_entry(bool) override {
-        if (!own_nice) own_nice = nice_of_this_thread();
-        set_nice_of_this_thread(*own_nice + nice_);
-    }
-    void on_scheduler_exit(bool) override { set_nice_of_this_thread(*own_nice); }
+    void on_scheduler_entry(bool) override { set_nice_of_this_thread(base_ + nice_); }
+    void on_scheduler_exit(bool) override { set_nice_of_this_thread(base_); }
 
 private:
-    static inline thread_local std::optional<int> own_nice;
+    static inline std::atomic<bool> any_has{false};
+    const int base_;
     const int nice_;
 };
 

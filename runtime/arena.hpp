@@ -28,7 +28,7 @@ private:
 
 class Arena {
 public:
-    /// While they are in it, oneTBB's threads have `nice` added to their nice value (0 to 19).
+    /// In it, oneTBB's threads have this thread's nice value and `nice` more (0 to 19).
     Arena(unsigned cores, int nice);
     ~Arena();
     Arena(const Arena&) = delete;

@@ -25,7 +25,8 @@ std::size_t Threads::threads() const {
 void Threads::submit(OffloadCall& call) {
     std::lock_guard guard(mutex_);
     const bool would_queue = idle_ <= queued_ && live_ >= most_;
-    if (would_queue && !call.may_queue)
+    // Threads may be on their way to calls that queue: then it might be in line behind those.
+    if (!call.may_queue && (would_queue || queued_ > idle_))
         throw std::system_error(EAGAIN, std::generic_category(), "all threads are taken");
     call.next = nullptr;
     call.prev = last_;

@@ -81,9 +81,10 @@ struct RunOptions {
     std::size_t main_stack_size = std::size_t{8} * 1024 * 1024;
     /// The budget of cores that workers, arena and pools share; 0: all there are.
     unsigned cores = 0;
-    /// Added to the nice value of the arena's threads (to_arena), 0 to 19: so that they leave the cores to the workers, and to
-    /// all else on the machine, whenever these have something to do. oneTBB's threads are the process's: without the
-    /// privilege to raise a priority (CAP_SYS_NICE), they keep it in other arenas of the program too.
+    /// So much higher than the workers' is the nice value of the arena's threads (to_arena), 0 to 19: they give way to the
+    /// workers, and to what else runs on the machine. A weight and no more: a lock that such a thread holds (malloc's, yours) is
+    /// held for longer while the cores are taken. oneTBB's threads are the process's, and keep the value in arenas that are not
+    /// weft's; without the privilege to raise a priority (CAP_SYS_NICE) in later ones of weft's too.
     int arena_nice = 0;
     /// Told of errors that nobody reads; the default prints a line on stderr.
     ExceptionHandler exception_handler{};

@@ -113,7 +113,7 @@ TEST_F(ComputeServerTest, HelpNamesTheOptions) {
         EXPECT_EQ(ended.status, 0);
         EXPECT_EQ(ended.err, "");
         for (const char* option : {"--host", "--port", "--workers", "--compute-limit", "--cert",
-                                   "--key", "--request-timeout", "--grace"})
+                                   "--key", "--request-timeout", "--grace", "--arena-nice"})
             EXPECT_TRUE(contains(ended.out, option)) << option;
     });
 }

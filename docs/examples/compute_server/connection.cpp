@@ -83,8 +83,8 @@ public:
     }
 
 private:
-    /// Whether there is the first byte of one: until then, the client may take its time. What has come when the server begins
-    /// to drain is a request in flight, read or not.
+    /// Whether there is the first byte of one: until then, the client may take its time. Where it has come when the server
+    /// begins to drain, read or not, the request is in flight.
     bool wait_for_request() {
         if (buffer_.size() != 0) return true;
         error_code error;
@@ -138,7 +138,9 @@ private:
         }
         Response response = answer(service_, request);
         response.version(request.version());
-        response.keep_alive(request.keep_alive() && !service_.drain.begun());
+        // What the client has sent behind it is answered too.
+        bool is_last = service_.drain.begun() && buffer_.size() == 0;
+        response.keep_alive(request.keep_alive() && !is_last);
         return send(std::move(response), request.method());
     }
 
