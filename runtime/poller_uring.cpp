@@ -8,6 +8,7 @@
 
 #ifdef WEFT_URING
 
+#include <algorithm>
 #include <cerrno>
 #include <mutex>
 
@@ -27,6 +28,8 @@ namespace {
 constexpr unsigned kSubmissions = 64;
 constexpr unsigned kCompletions = 4096;  // what is more is kept by the kernel (IORING_FEAT_NODROP)
 
+constexpr Duration kUnwatchedBell = std::chrono::milliseconds(10);
+
 constexpr std::uint64_t kBell = Poller::kNobody;
 constexpr std::uint64_t kNobodys =
     Poller::kNobody - 1;  // of what needs no answer; no generation is all ones
@@ -43,7 +46,7 @@ public:
         constexpr unsigned kNeeded = IORING_FEAT_EXT_ARG | IORING_FEAT_NODROP;
         int rc = (params.features & kNeeded) == kNeeded ? 0 : -ENOSYS;
         if (rc == 0 && (bell_ = sys::make_eventfd()) < 0) rc = bell_;
-        if (rc == 0) rc = add(bell_, kBell);
+        if (rc == 0) rc = watch_bell();
         if (rc == 0) return;
         if (bell_ >= 0) sys::close_fd(bell_);
         io_uring_queue_exit(&ring_);
@@ -62,10 +65,7 @@ public:
         struct stat status;
         if (::fstat(fd, &status) != 0) return -errno;
         if (S_ISREG(status.st_mode) || S_ISDIR(status.st_mode)) return -EPERM;
-        return submit([&](io_uring_sqe* sqe) {
-            io_uring_prep_poll_multishot(sqe, fd, POLLIN | POLLOUT | POLLRDHUP);
-            sqe->user_data = data;
-        });
+        return watch(fd, POLLIN | POLLOUT | POLLRDHUP, data);
     }
 
     // The request holds the open file: until it is gone, closing the descriptor closes nothing. Not by POLL_REMOVE, which leaves
@@ -82,6 +82,8 @@ public:
     void fetch(TimePoint deadline) noexcept override {
         io_uring_cqe* first = nullptr;
         if (io_uring_peek_cqe(&ring_, &first) == 0 || deadline == sys::kAtOnce) return;
+        if (!bell_watched_ && watch_bell() != 0)  // nobody could end the wait
+            deadline = std::min(deadline, std::chrono::steady_clock::now() + kUnwatchedBell);
         sys::SignalsHeldBack held_back;
         auto* signals = const_cast<sigset_t*>(held_back.before());
         if (deadline == lowlevel::kNever) {
@@ -108,7 +110,7 @@ public:
             if (data == kNobodys) continue;
             if (data == kBell) {
                 sys::silence(bell_);
-                if (over) add(bell_, kBell);
+                if (over) watch_bell();
                 continue;
             }
             any = true;
@@ -121,6 +123,20 @@ public:
     }
 
 private:
+    int watch(int fd, unsigned events, std::uint64_t data) noexcept {
+        return submit([&](io_uring_sqe* sqe) {
+            io_uring_prep_poll_multishot(sqe, fd, events);
+            sqe->user_data = data;
+        });
+    }
+
+    // Not for writing: each time the bell is silenced it can be written again, which would be an edge.
+    int watch_bell() noexcept {
+        int rc = watch(bell_, POLLIN, kBell);
+        bell_watched_ = rc == 0;
+        return rc;
+    }
+
     template <class Prepare>
     int submit(Prepare&& prepare) noexcept {
         std::lock_guard guard(submission_);
@@ -130,15 +146,16 @@ private:
         int rc = 0;
         while ((rc = io_uring_submit(&ring_)) == -EINTR) {
         }
-        if (rc >= 0) return 0;
+        if (rc > 0) return 0;
         // It stands in the ring all the same, and would go with the next one, for a descriptor that may be another by then.
         io_uring_prep_nop(sqe);
         sqe->user_data = kNobodys;
-        return rc;
+        return rc != 0 ? rc : -EAGAIN;  // 0: the kernel has left it where it is
     }
 
     io_uring ring_{};
     int bell_ = -1;
+    bool bell_watched_ = false;  // of the one that has the driver
     std::mutex submission_;
 };
 
