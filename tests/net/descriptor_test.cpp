@@ -15,27 +15,6 @@ using detail::Side;
 class DescriptorTest : public OnSockets {};
 WEFT_TEST_ON_THREADS(DescriptorTest);
 
-struct Pipe {
-    Descriptor in;
-    Descriptor out;
-
-    Pipe() {
-        int fds[2];
-        if (int rc = calls::make_pipe(fds); rc < 0)
-            throw std::system_error(-rc, std::generic_category());
-        in = Descriptor(fds[0], "test");
-        out = Descriptor(fds[1], "test");
-    }
-    ssize_t read(TimePoint deadline = lowlevel::kNever) {
-        char byte;
-        return in.retry(
-            Side::in, "test", [&](int fd) { return calls::read(fd, &byte, 1); }, deadline);
-    }
-    ssize_t write() {
-        return out.retry(Side::out, "test", [&](int fd) { return calls::write(fd, "x", 1); });
-    }
-};
-
 TEST_P(DescriptorTest, AWaitEndsByTheEdgeTheDeadlineTheCancelOrTheClose) {
     run([] {
         Pipe pipe;

@@ -47,13 +47,6 @@ private:
 
 constexpr FileOptions kNew{.read = true, .write = true, .create = true, .truncate = true};
 
-std::string pattern(std::size_t n, std::size_t from = 0) {
-    std::string bytes(n, '\0');
-    for (std::size_t i = 0; i < n; ++i)
-        bytes[i] = static_cast<char>(((from + i) * 2654435761U) >> 13);
-    return bytes;
-}
-
 /// All threads of to_thread's pool, and more calls that queue for one, until it is destroyed.
 class AllThreads {
 public:
@@ -513,31 +506,21 @@ TEST_P(FileTest, CancelledBeforeItsTurnOnAThreadItHasNotHappened) {
     });
 }
 
-// A lease is what makes an open(2) of a plain file take as long as the test wants.
 TEST_P(FileTest, CancelledInTheKernelItIsWaitedForAndNothingStaysOpen) {
-    // What the kernel tells the holder by.
-    auto before = std::signal(SIGIO, SIG_IGN);
     run([&] {
         std::string path = scratch / "f";
         write_file(path, "leased");
-        int holder = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-        ASSERT_GE(holder, 0);
-        if (::fcntl(holder, F_SETLEASE, F_RDLCK) != 0) {
-            int error = errno;
-            ::close(holder);
-            GTEST_SKIP() << "this file system has no leases: " << std::strerror(error);
-        }
+        Lease lease(path);
+        if (lease.error() != 0)
+            GTEST_SKIP() << "this file system has no leases: " << std::strerror(lease.error());
         auto opener = create_task([&] { open_file(path, {.write = true}); });
-        // The kernel says so when somebody waits for it to be given back.
-        yield_until([&] { return ::fcntl(holder, F_GETLEASE) == F_UNLCK; });
+        yield_until([&] { return lease.is_waited_for(); });
         opener.cancel("enough");
         settle();
         EXPECT_FALSE(opener.done());
-        ::fcntl(holder, F_SETLEASE, F_UNLCK);
+        lease.give_back();
         EXPECT_EQ(cancel_message_of([&] { await(opener); }), "enough");
-        ::close(holder);
     });
-    std::signal(SIGIO, before);
 }
 
 // Under AddressSanitizer a thread that used the memory afterwards would be found.

@@ -1,11 +1,16 @@
 // What the tests of sockets share: where they run, and peers that are no weft at all. All speak to loopback alone.
 #pragma once
 
+#include <weft/detail/descriptor.hpp>
+#include <weft/detail/socket_calls.hpp>
+
 #include <cerrno>
+#include <csignal>
 #include <filesystem>
 #include <string>
 #include <system_error>
 
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -82,6 +87,66 @@ protected:
 
 private:
     std::size_t descriptors_before_ = 0;
+};
+
+/// n bytes of which each says where it stands, counted from `from` on.
+inline std::string pattern(std::size_t n, std::size_t from = 0) {
+    std::string bytes(n, '\0');
+    for (std::size_t i = 0; i < n; ++i)
+        bytes[i] = static_cast<char>(((from + i) * 2654435761U) >> 13);
+    return bytes;
+}
+
+/// A pipe, each end with the event loop.
+struct Pipe {
+    detail::Descriptor in;
+    detail::Descriptor out;
+
+    Pipe() {
+        int fds[2];
+        if (int rc = detail::calls::make_pipe(fds); rc < 0)
+            throw std::system_error(-rc, std::generic_category());
+        in = detail::Descriptor(fds[0], "test");
+        out = detail::Descriptor(fds[1], "test");
+    }
+    ssize_t read(TimePoint deadline = lowlevel::kNever) {
+        auto one_byte = [](int fd) {
+            char byte;
+            return detail::calls::read(fd, &byte, 1);
+        };
+        return in.retry(detail::Side::in, "test", one_byte, deadline);
+    }
+    ssize_t write() {
+        return out.retry(detail::Side::out, "test",
+                         [](int fd) { return detail::calls::write(fd, "x", 1); });
+    }
+};
+
+/// A lease on a file: an open(2) of it to write takes as long as the test wants.
+class Lease {
+public:
+    explicit Lease(const std::string& path)
+        : before_(std::signal(SIGIO, SIG_IGN)),  // by which the kernel tells the holder
+          holder_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+        if (holder_ < 0 || ::fcntl(holder_, F_SETLEASE, F_RDLCK) != 0) error_ = errno;
+    }
+    ~Lease() {
+        if (holder_ >= 0) ::close(holder_);
+        std::signal(SIGIO, before_);
+    }
+    Lease(const Lease&) = delete;
+    Lease& operator=(const Lease&) = delete;
+
+    /// errno: this file system has none.
+    int error() const { return error_; }
+    /// Somebody waits in an open().
+    bool is_waited_for() const { return ::fcntl(holder_, F_GETLEASE) == F_UNLCK; }
+    void give_back() { ::fcntl(holder_, F_SETLEASE, F_UNLCK); }
+
+private:
+    void (*before_)(int);
+    int holder_;
+    int error_ = 0;
 };
 
 /// Two ends of one connection.

@@ -39,12 +39,6 @@ private:
     std::size_t descriptors_before_ = 0;
 };
 
-std::string pattern(std::size_t n) {
-    std::string text(n, '\0');
-    for (std::size_t i = 0; i < n; ++i) text[i] = static_cast<char>('a' + i * 7 % 23);
-    return text;
-}
-
 /// A server whose only connection a test wants to have in hand.
 struct OneConnection {
     Queue<TcpStream> accepted;

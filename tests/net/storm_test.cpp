@@ -116,18 +116,6 @@ TEST_P(StormTest, ThousandsOfIdleConnectionsAreServedAndAllEndWithTheirServer) {
 
 // --- numbers that change hands ------------------------------------------------------------------------------------
 
-struct Pipe {
-    Descriptor in;
-    Descriptor out;
-    Pipe() {
-        int fds[2];
-        if (int rc = calls::make_pipe(fds); rc < 0)
-            throw std::system_error(-rc, std::generic_category());
-        in = Descriptor(fds[0], "test");
-        out = Descriptor(fds[1], "test");
-    }
-};
-
 // A copy keeps a closed descriptor in the kernel's set, so that events of it come while its number, and the loop's slot, are
 // somebody else's: who waits there must not be woken by them.
 TEST_P(StormTest, AnEventOfAClosedDescriptorWakesNobodyElse) {
@@ -317,26 +305,20 @@ TEST_P(StormTest, AnOpenThatSignalsInterruptIsMadeAgain) {
     std::string path =
         (std::filesystem::temp_directory_path() / ("weft-leased-" + std::to_string(::getpid())))
             .string();
-    auto before = std::signal(SIGIO, SIG_IGN);  // what the kernel tells the holder by
     run([&] {
         write_file(path, "leased");
-        int holder = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-        ASSERT_GE(holder, 0);
-        if (::fcntl(holder, F_SETLEASE, F_RDLCK) != 0) {
-            int error = errno;
-            ::close(holder);
-            GTEST_SKIP() << "this file system has no leases: " << std::strerror(error);
-        }
+        Lease lease(path);
+        if (lease.error() != 0)
+            GTEST_SKIP() << "this file system has no leases: " << std::strerror(lease.error());
         Storm storm;
         auto opener = create_task([&] { return open_file(path, {.write = true}).size(); });
-        yield_until([&] { return ::fcntl(holder, F_GETLEASE) == F_UNLCK; });
+        yield_until([&] { return lease.is_waited_for(); });
         int seen = strikes;
         yield_until([&] { return strikes > seen + 100; });
         EXPECT_FALSE(opener.done());
-        ::close(holder);
+        lease.give_back();
         EXPECT_EQ(await(opener), 6U);
     });
-    std::signal(SIGIO, before);
     std::filesystem::remove(path);
 }
 
