@@ -48,13 +48,14 @@ private:
 };
 
 enum class Family : std::uint8_t { any, ipv4, ipv6 };
+/// For sockets that listen.
+enum class Passive : std::uint8_t { no, yes };
 
 /// The addresses of a host, in the order in which the system wants them tried, for connections (asyncio's
 /// loop.getaddrinfo). "" is this host: with `passive`, all its interfaces.
 ///
 /// An IP address is not looked up; else getaddrinfo(3) runs on a thread (to_thread). Cancelled there, it is abandoned.
 /// ResolveError: no such host, or no answer; std::invalid_argument: the port is out of range.
-enum class Passive : std::uint8_t { no, yes };
 std::vector<SocketAddress> getaddrinfo(const std::string& host, int port,
                                        Family family = Family::any, Passive passive = Passive::no);
 

@@ -1,0 +1,103 @@
+// From names to addresses, and several sockets on one port.
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "net_support.hpp"
+
+namespace weft::test {
+
+namespace {
+
+class ResolveTest : public OnSockets {};
+WEFT_TEST_ON_THREADS(ResolveTest);
+
+using Addresses = std::vector<SocketAddress>;
+
+TEST_P(ResolveTest, AnAddressIsItself) {
+    run([] {
+        EXPECT_EQ(getaddrinfo("127.0.0.1", 80), Addresses{SocketAddress::ip("127.0.0.1", 80)});
+        EXPECT_EQ(getaddrinfo("::1", 65535), Addresses{SocketAddress::ip("::1", 65535)});
+        EXPECT_THROW(getaddrinfo("127.0.0.1", 65536), std::invalid_argument);
+        EXPECT_THROW(getaddrinfo("127.0.0.1", -1), std::invalid_argument);
+    });
+}
+
+TEST_P(ResolveTest, ANameHasTheAddressesOfTheFamilyThatIsAskedFor) {
+    run([] {
+        Addresses all = getaddrinfo("localhost", 8080, Family::ipv4);
+        ASSERT_FALSE(all.empty());
+        for (const SocketAddress& address : all) {
+            EXPECT_EQ(address.host().rfind("127.", 0), 0U) << address.to_string();
+            EXPECT_EQ(address.port(), 8080);
+        }
+    });
+}
+
+TEST_P(ResolveTest, NoNameIsThisHostAndPassiveAllItsInterfaces) {
+    run([] {
+        EXPECT_EQ(getaddrinfo("", 80, Family::ipv4), Addresses{SocketAddress::ip("127.0.0.1", 80)});
+        EXPECT_EQ(getaddrinfo("", 80, Family::ipv4, Passive::yes),
+                  Addresses{SocketAddress::ip("0.0.0.0", 80)});
+    });
+}
+
+// A part of it is longer than the rules allow: nobody is asked on the network.
+TEST_P(ResolveTest, WhatIsNotFoundIsNamed) {
+    run([] {
+        std::string host = std::string(64, 'x') + ".invalid";
+        try {
+            getaddrinfo(host, 80);
+            FAIL();
+        } catch (const ResolveError& e) {
+            EXPECT_NE(std::string(e.what()).find(host), std::string::npos) << e.what();
+            EXPECT_NE(e.code(), 0);
+        }
+        auto cancelled = start([&] { getaddrinfo("localhost", 80); });
+        cancelled.cancel("enough");
+        try {
+            await(cancelled);  // it was quicker
+        } catch (const CancelledError& e) {
+            EXPECT_EQ(e.message(), "enough");
+        }
+    });
+    EXPECT_THROW(getaddrinfo("localhost", 80), UsageError);
+}
+
+TEST_P(ResolveTest, SocketsThatReuseAPortShareItsConnections) {
+    run([] {
+        std::atomic<int> served[2] = {0, 0};
+        auto count = [&](int i) {
+            return [&served, i](TcpStream stream) {
+                ++served[i];
+                stream.write("x");
+            };
+        };
+        Server first = start_server(count(0), "127.0.0.1", 0, {.reuse_port = true});
+        EXPECT_THROW(start_server(count(1), "127.0.0.1", first.port()), std::system_error);
+        Server second = start_server(count(1), "127.0.0.1", first.port(), {.reuse_port = true});
+        // The kernel deals them out by a hash of both ends: all to one side is 1 in 2^199.
+        constexpr int kClients = 200;
+        for (int i = 0; i < kClients; ++i)
+            EXPECT_EQ(open_connection("127.0.0.1", first.port()).read(1), "x");
+        EXPECT_EQ(served[0] + served[1], kClients);
+        EXPECT_GT(served[0], 0);
+        EXPECT_GT(served[1], 0);
+    });
+}
+
+TEST_P(ResolveTest, DatagramSocketsReuseAPortWhereBothSaySo) {
+    run([] {
+        UdpSocket first = create_datagram_endpoint(
+            {.local_address = SocketAddress::ip("127.0.0.1", 0), .reuse_port = true});
+        EXPECT_THROW(create_datagram_endpoint({.local_address = first.local_address()}),
+                     std::system_error);
+        UdpSocket second =
+            create_datagram_endpoint({.local_address = first.local_address(), .reuse_port = true});
+        EXPECT_EQ(second.local_address(), first.local_address());
+    });
+}
+
+}  // namespace
+
+}  // namespace weft::test
