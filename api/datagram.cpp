@@ -23,6 +23,7 @@ constexpr std::size_t kLargestDatagram = 65536;
 
 struct UdpState {
     Descriptor socket;
+    Lock sending;  // one at a time waits for room
     Lock receiving;
     std::unique_ptr<char[]> buffer;  // guarded by receiving
 };
@@ -51,7 +52,9 @@ detail::UdpState& UdpSocket::state(const char* what) const {
 
 void UdpSocket::sendto(std::string_view data, const SocketAddress& to) {
     constexpr const char* kWhat = "weft::UdpSocket::sendto";
-    ssize_t rc = state(kWhat).socket.retry(detail::Side::out, "UdpSocket.sendto", [&](int fd) {
+    detail::UdpState& self = state(kWhat);
+    std::lock_guard guard(self.sending);
+    ssize_t rc = self.socket.retry(detail::Side::out, "UdpSocket.sendto", [&](int fd) {
         return calls::send_to(fd, data.data(), data.size(), to.data(), to.size());
     });
     checked(rc, kWhat);
@@ -59,7 +62,9 @@ void UdpSocket::sendto(std::string_view data, const SocketAddress& to) {
 
 void UdpSocket::send(std::string_view data) {
     constexpr const char* kWhat = "weft::UdpSocket::send";
-    ssize_t rc = state(kWhat).socket.retry(detail::Side::out, "UdpSocket.send", [&](int fd) {
+    detail::UdpState& self = state(kWhat);
+    std::lock_guard guard(self.sending);
+    ssize_t rc = self.socket.retry(detail::Side::out, "UdpSocket.send", [&](int fd) {
         return calls::send(fd, data.data(), data.size());
     });
     checked(rc, kWhat);
@@ -142,7 +147,7 @@ UdpSocket create_datagram_endpoint(const DatagramOptions& options) {
         named(socket.once([&](int fd) { return calls::connect(fd, remote.data(), remote.size()); }),
               remote);
     UdpSocket result;
-    result.state_.reset(new detail::UdpState{std::move(socket), {}, nullptr});
+    result.state_.reset(new detail::UdpState{std::move(socket), {}, {}, nullptr});
     return result;
 }
 

@@ -174,6 +174,37 @@ TEST_P(DescriptorTest, BusyWorkersLookAtDescriptorsToo) {
     });
 }
 
+// One that computes and never waits may not keep the others from the kernel's events.
+TEST_F(WithWatchdog, AWorkerThatNeverWaitsDoesNotHoldTheEventLoop) {
+#ifdef WEFT_FORCE_MIGRATE
+    GTEST_SKIP() << "a task is always woken onto the next worker here, also one that never waits";
+#endif
+    run_with({.workers = 2}, [] {
+        Pipe start;
+        Pipe pipe;
+        std::atomic<bool> stuck = false;
+        std::atomic<bool> over = false;
+        auto computes = create_task([&] {
+            EXPECT_EQ(start.read(), 1);
+            stuck = true;
+            while (!over) {
+            }
+        });
+        auto reader = create_task([&] {
+            for (int i = 0; i < 50; ++i) EXPECT_EQ(pipe.read(), 1);
+        });
+        EXPECT_EQ(start.write(), 1);
+        while (!stuck) weft::sleep(1ms);
+        for (int i = 0; i < 50; ++i) {
+            EXPECT_EQ(pipe.write(), 1);
+            weft::sleep(1ms);
+        }
+        await(reader);
+        over = true;
+        await(computes);
+    });
+}
+
 TEST_P(DescriptorTest, WaitReadableAndWritableOfForeignDescriptors) {
     run([] {
         int fds[2];

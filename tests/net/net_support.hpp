@@ -77,6 +77,9 @@ class OnSockets : public Everywhere {
 protected:
     void SetUp() override {
         Everywhere::SetUp();
+        std::signal(
+            SIGPIPE,
+            SIG_DFL);  // who runs the tests may ignore it, and then no write could fail by it
         let_sanitizers_know_system_error();
         descriptors_before_ = open_descriptors();
     }
