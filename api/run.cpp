@@ -314,12 +314,6 @@ void Runner::prepare(detail::TaskCore& core) {
     if (core.context == nullptr) core.context = detail::context_retain(context_.handle());
 }
 
-void Runner::run_task(detail::TaskCore& core) {
-    prepare(core);
-    detail::launch_in(*runtime_->scheduler_, core);
-    detail::run_until_done(*runtime_->scheduler_, core);
-}
-
 void Runner::run_main(detail::TaskCore& core) {
     prepare(core);
     switch (detail::run_main(*runtime_->scheduler_, core)) {
@@ -343,7 +337,10 @@ void Runner::close() {
     detail::TaskCore& core =
         detail::make_task_core<void>(std::move(end_leftovers), std::source_location::current());
     auto handle = detail::CoreRef::adopt(core);
-    run_task(core);
+    if (core.context == nullptr) core.context = detail::context_retain(context_.handle());
+    // On a stack of the usual size, which is there: this may be because there was no memory for main's.
+    detail::launch_in(*runtime_->scheduler_, core);
+    detail::run_until_done(*runtime_->scheduler_, core);
     detail::rethrow_failure(core);
     runtime_->open_.store(false);
     detail::stop_scheduler(*runtime_->scheduler_);

@@ -23,17 +23,14 @@ void in_child() noexcept {
 
 }  // namespace
 
-void install_fork_guard() noexcept {
-    static const int rc = pthread_atfork(nullptr, nullptr, in_child);
-    (void)rc;
-}
-
-void runtime_begins() noexcept {
+ForkForbidden::ForkForbidden() noexcept {
+    static const int once_for_the_process = pthread_atfork(nullptr, nullptr, in_child);
+    (void)once_for_the_process;
     detail::check_not_forked("weft::run");
     live_runtimes.fetch_add(1);
 }
 
-void runtime_ends() noexcept { live_runtimes.fetch_sub(1); }
+ForkForbidden::~ForkForbidden() { live_runtimes.fetch_sub(1); }
 
 }  // namespace weft::rt
 

@@ -6,10 +6,13 @@
 
 namespace weft::rt {
 
-/// Once for the process; cheap.
-void install_fork_guard() noexcept;
-/// While a runtime lives, a fork makes weft unusable in the child.
-void runtime_begins() noexcept;
-void runtime_ends() noexcept;
+/// While one lives, a fork makes weft unusable in the child.
+class ForkForbidden {
+public:
+    ForkForbidden() noexcept;
+    ~ForkForbidden();
+    ForkForbidden(const ForkForbidden&) = delete;
+    ForkForbidden& operator=(const ForkForbidden&) = delete;
+};
 
 }  // namespace weft::rt

@@ -8,7 +8,6 @@
 
 #include "arena.hpp"
 #include "completion.hpp"
-#include "fork_guard.hpp"
 #include "graveyard.hpp"
 #include "interrupt.hpp"
 #include "overflow.hpp"
@@ -66,8 +65,6 @@ Scheduler::Scheduler(const SchedulerOptions& options)
       driver_(simulation_ ? simulation_->make_driver() : make_driver(options.poller)),
       idle_(options.workers) {
     install_overflow_handler();
-    install_fork_guard();
-    runtime_begins();
     Rivals rivals = options.workers > 1 ? Rivals::thieves : Rivals::none;
     for (unsigned i = 0; i < options.workers; ++i)
         workers_.push_back(std::make_unique<Worker>(*this, i, rivals, options.seed * 1024 + i));
@@ -87,12 +84,14 @@ Scheduler::~Scheduler() {
     }
     while (visitors_.load() != 0) std::this_thread::yield();
     if (simulation_) simulation_->abandon(*this);
-    runtime_ends();
 }
 
 void Scheduler::start(unsigned first) {
     if (simulation_) return;
     first_thread_ = first;
+    // Here, where somebody can be told: a thread could only end the process, as could who shuts the runtime down.
+    for (auto& worker : workers_)
+        if (!worker->reserve_to_run()) throw std::bad_alloc();
     try {
         for (unsigned i = first; i < workers_.size(); ++i) {
             worker_threads_.emplace_back([this, i] { workers_[i]->run_on_this_thread(); });

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "driver.hpp"
+#include "fork_guard.hpp"
 #include "idle.hpp"
 #include "inject.hpp"
 #include "simulation.hpp"
@@ -120,6 +121,7 @@ private:
     void ring(unsigned worker) noexcept;
     void join_workers() noexcept;
 
+    ForkForbidden fork_forbidden_;
     SchedulerOptions options_;
     const std::uint64_t serial_;
     std::unique_ptr<Simulation> simulation_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <new>
 
 #include "check.hpp"
 #include "dump.hpp"
@@ -61,7 +62,10 @@ void Simulation::prepare(Scheduler& scheduler) {
     awake_[0].store(true);
     for (std::size_t i = 1; i < scheduler.workers().size(); ++i) {
         Worker& worker = *scheduler.workers()[i];
-        worker.reserve_spare();
+        if (!worker.reserve_spare()) {
+            abandon(scheduler);
+            throw std::bad_alloc();
+        }
         worker.exceptions = exception_state_of_this_thread();
         worker.stack = &worker.take_spare();
         awake_[i].store(true);

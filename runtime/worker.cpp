@@ -17,6 +17,7 @@ namespace weft::rt {
 namespace {
 
 // A worker keeps this many loops of its own in reserve; more go back to the pool, half at a time.
+constexpr std::size_t kSparesToRun = 2;
 constexpr std::size_t kMostSpares = 128;
 
 thread_local Worker* this_threads_worker = nullptr;
@@ -48,7 +49,7 @@ Worker::~Worker() { give_spares_back(0); }
 
 void Worker::run_on_this_thread() {
     check(current_worker() == nullptr, "a worker was started on a thread that is one already");
-    if (!reserve_spare()) throw std::bad_alloc();
+    if (!reserve_to_run()) throw std::bad_alloc();
     SignalStack signal_stack;  // an overflow must be reported from another stack
     unsigned long slack = sys::set_timer_slack_ns(1);
     exceptions = exception_state_of_this_thread();
@@ -61,7 +62,7 @@ void Worker::run_on_this_thread() {
     set_current_worker(nullptr);
     leave_thread_stack(native_);
     leave_.store(false);
-    give_spares_back(2);
+    give_spares_back(kSparesToRun);
     cache.flush();
     sys::set_timer_slack_ns(slack);
 }
@@ -73,18 +74,23 @@ void Worker::leave() noexcept {
 
 // --- stacks -----------------------------------------------------------------------------------------------------
 
-bool Worker::reserve_spare() noexcept {
-    if (spares_ != nullptr) return true;
+bool Worker::add_spare() noexcept {
     try {
         Stack* fresh = StackPool::instance().take(scheduler.stack_bytes());
         prepare_stack(*fresh, loop_on_fresh_stack);
-        fresh->next = nullptr;
+        fresh->next = spares_;
         spares_ = fresh;
-        spare_count_ = 1;
+        ++spare_count_;
         return true;
     } catch (const std::bad_alloc&) {
         return false;
     }
+}
+
+bool Worker::reserve_to_run() noexcept {
+    while (spare_count_ < kSparesToRun)
+        if (!add_spare()) return false;
+    return true;
 }
 
 Stack& Worker::take_spare() noexcept {
@@ -152,7 +158,7 @@ void Worker::loop(Worker* w) {
 }
 
 Worker& Worker::run_in_place(Worker& worker, TaskCore& task) noexcept {
-    if (!worker.reserve_spare()) {
+    if (!worker.reserve_spare() && !task.never_parks) {
         fail_unstarted(task, std::make_exception_ptr(std::bad_alloc()));
         return worker;
     }

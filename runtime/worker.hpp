@@ -71,7 +71,10 @@ public:
     void run_eagerly(TaskCore& task) noexcept;
 
     /// Makes sure of invariant [spare]; false: no memory.
-    bool reserve_spare() noexcept;
+    bool reserve_spare() noexcept { return spares_ != nullptr || add_spare(); }
+    /// The stack that the loop begins on, and a spare: with these the runtime can also be shut down where no more can be
+    /// had. False: no memory. Kept from one run_on_this_thread() to the next.
+    bool reserve_to_run() noexcept;
     void give_spares_back(std::size_t keep) noexcept;
 
     // Read by other workers.
@@ -114,6 +117,7 @@ private:
     void run_inline_in_handler(TaskCore& task) noexcept;
     static Worker& run_in_place(Worker& worker, TaskCore& task) noexcept;
     static Worker& start_on_custom_stack(Worker& worker, TaskCore& task) noexcept;
+    bool add_spare() noexcept;
     Stack& take_spare() noexcept;
 
     // next.cpp

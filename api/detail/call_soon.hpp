@@ -8,12 +8,14 @@
 
 namespace weft::detail {
 
-/// Any thread: calls f in a worker in the next turn. False: no memory, f will not be called.
+/// Any thread: calls f, which must not wait nor run what is a user's, in a worker in the next turn. False: no memory, f
+/// will not be called.
 template <class F>
 bool call_soon(rt::Scheduler& scheduler, const F& f) noexcept {
     try {
         TaskCore& callback = make_task_core<void>(f, std::source_location::current());
         callback.is_callback = true;
+        callback.never_parks = true;
         auto handle = CoreRef::adopt(callback);
         launch_in(scheduler, callback);
         return true;

@@ -240,7 +240,6 @@ public:
 private:
     void require_can_run() const;
     void run_main(detail::TaskCore& core);
-    void run_task(detail::TaskCore& core);
     void prepare(detail::TaskCore& core);
 
     std::unique_ptr<Runtime> runtime_;

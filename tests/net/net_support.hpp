@@ -12,11 +12,11 @@
 
 #include <fcntl.h>
 #include <netinet/in.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "api/core_support.hpp"
+#include "support/limit.hpp"
 
 namespace weft::test {
 
@@ -45,24 +45,6 @@ inline void let_sanitizers_know_system_error() {
     EXPECT_EQ(errno_of([&] { std::rethrow_exception(error); }), EMFILE);
     EXPECT_NE(what_of([&] { std::rethrow_exception(error); }), "");
 }
-
-/// A limit of this process, put back at the end.
-class Limit {
-public:
-    Limit(decltype(RLIMIT_NOFILE) which, rlim_t most) : which_(which) {
-        ::getrlimit(which_, &before_);
-        rlimit now = before_;
-        now.rlim_cur = most;
-        ::setrlimit(which_, &now);
-    }
-    ~Limit() { ::setrlimit(which_, &before_); }
-    Limit(const Limit&) = delete;
-    Limit& operator=(const Limit&) = delete;
-
-private:
-    decltype(RLIMIT_NOFILE) which_;
-    rlimit before_{};
-};
 
 /// While it lives nobody in this process gets a descriptor; those that are open stay open. The limit lies below all of
 /// them but the standard three: were it just above the open ones and the gap filled, a descriptor that another thread
