@@ -105,10 +105,12 @@ public:
     const std::vector<SocketAddress>& addresses() const noexcept { return addresses_; }
 
 private:
+    class Seat;
+
     void add_listener(const SocketAddress& address, const char* what);
     void accept_from(Descriptor& listener, TaskGroup& connections);
-    void take(Descriptor&& socket, TaskGroup& connections);
-    void serve_one(Descriptor& socket);
+    int take(int fd, Seat seat, TaskGroup& connections);
+    void serve_one(Descriptor socket, Seat seat);
     void pause(int error, Duration& length);
 
     const std::unique_ptr<ConnectionHandler> handler_;
@@ -170,6 +172,8 @@ void ServerState::start() {
         [self = shared_from_this()] {
             ServerState& state = *self;
             task_group([&](TaskGroup& connections) {
+                // A flood that leaves no memory for one more stack shall not end those that are served.
+                connections.state_.go_on_without_unstarted();
                 task_group([&](TaskGroup& acceptors) {
                     for (Descriptor& listener : state.listeners_)
                         acceptors.create_task([&] { state.accept_from(listener, connections); });
@@ -192,22 +196,49 @@ void ServerState::close() noexcept {
 
 // --- accepting ----------------------------------------------------------------------------------------------------
 
+/// A place among the connections: one of max_connections, and counted once somebody has taken it.
+class ServerState::Seat {
+public:
+    explicit Seat(ServerState& server) : server_(server.slots_ ? acquire(server) : server) {}
+    Seat(Seat&& other) noexcept
+        : server_(other.server_),
+          held_(std::exchange(other.held_, false)),
+          taken_(std::exchange(other.taken_, false)) {}
+    Seat& operator=(Seat&&) = delete;
+    ~Seat() {
+        if (taken_) --server_.connections_;
+        if (held_ && server_.slots_) server_.slots_->release();
+    }
+    void take() noexcept {
+        ++server_.connections_;
+        taken_ = true;
+    }
+
+private:
+    static ServerState& acquire(ServerState& server) {
+        server.slots_->acquire();
+        return server;
+    }
+
+    ServerState& server_;
+    bool held_ = true;
+    bool taken_ = false;
+};
+
 void ServerState::accept_from(Descriptor& listener, TaskGroup& connections) {
     Duration pause_length{};
     for (int in_a_row = 1;; ++in_a_row) {
-        if (slots_) slots_->acquire();
-        int fd = listener.retry(Side::in, "Server.accept", calls::accept);
-        if (fd >= 0) {
+        Seat seat(*this);
+        int result = listener.retry(Side::in, "Server.accept", calls::accept);
+        if (result >= 0) result = take(result, std::move(seat), connections);
+        if (result == 0) {
             pause_length = {};
-            take(Descriptor(fd, "weft::Server"), connections);
-        } else {
-            if (slots_) slots_->release();
-            if (fd == -EBADF) return;
-            if (is_shortage(-fd)) {
-                pause(-fd, pause_length);
-            } else if (!concerns_one_connection(-fd)) {
-                throw std::system_error(-fd, std::generic_category(), "weft::Server: accept");
-            }
+        } else if (result == -EBADF) {
+            return;
+        } else if (is_shortage(-result)) {
+            pause(-result, pause_length);
+        } else if (!concerns_one_connection(-result)) {
+            throw std::system_error(-result, std::generic_category(), "weft::Server: accept");
         }
         if (in_a_row % kAcceptsInARow == 0) yield();
     }
@@ -223,26 +254,22 @@ void ServerState::pause(int error, Duration& length) {
     weft::sleep(length);
 }
 
-void ServerState::take(Descriptor&& socket, TaskGroup& connections) {
-    ++connections_;
+/// 0; -ENOMEM: it cannot be served, which its peer learns by its end.
+int ServerState::take(int fd, Seat seat, TaskGroup& connections) {
     try {
+        Descriptor socket(fd, "weft::Server");
+        seat.take();
         connections.create_task(
-            [this, socket = std::move(socket)]() mutable { serve_one(socket); });
-    } catch (...) {
-        --connections_;
-        if (slots_) slots_->release();
-        throw;
+            [this, socket = std::move(socket), seat = std::move(seat)]() mutable {
+                serve_one(std::move(socket), std::move(seat));
+            });
+        return 0;
+    } catch (const std::bad_alloc&) {
+        return -ENOMEM;
     }
 }
 
-void ServerState::serve_one(Descriptor& socket) {
-    struct Served {
-        ServerState& state;
-        ~Served() {
-            --state.connections_;
-            if (state.slots_) state.slots_->release();
-        }
-    } served{*this};
+void ServerState::serve_one(Descriptor socket, Seat) {
     try {
         StreamStatePtr stream(new StreamState(std::move(socket), StreamKind::socket));
         stream->set_limit(options_.limit);

@@ -73,7 +73,8 @@ void TaskGroupState::interrupt_body() noexcept {
 
 void TaskGroupState::settle(TaskCore& child) noexcept {
     // Without the lock (lock order), and while this child still counts: else the group might be gone by then.
-    if (child.outcome == Outcome::error) note_failure(child);
+    bool failed = child.outcome == Outcome::error;
+    if (failed && (child.started.load() || !goes_on_without_unstarted_.load())) note_failure(child);
     std::lock_guard guard(lock_);
     unlink(child);
     if (canceller_.load() == &child) canceller_.store(nullptr);

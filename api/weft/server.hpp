@@ -71,7 +71,8 @@ std::vector<SocketAddress> addresses_to_listen_on(const std::string& host, int p
 /// RunOptions::exception_handler, and closes that connection alone.
 ///
 /// Where the process or the system has no descriptor left, or no memory, accepting pauses for 10 ms to 1 s, and the
-/// exception handler is told once. Its destructor closes it, cancels the handlers that still run and waits for them: to let
+/// exception handler is told once. A connection for whose task there is no stack is closed, and that is reported too; those
+/// that are served go on. Its destructor closes it, cancels the handlers that still run and waits for them: to let
 /// them finish, call close() and wait_closed() first.
 class Server {
 public:

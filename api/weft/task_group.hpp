@@ -16,6 +16,8 @@ class TaskGroup;
 
 namespace detail {
 
+class ServerState;
+
 /// The engine room of a group: children in a list, errors in order. Lives in task_group()'s frame.
 /// Lock order: the parent task's lock, then `lock_`, then a child's.
 class TaskGroupState : public Scope, public CancelHook {
@@ -34,6 +36,9 @@ public:
     /// True: the block's value stands; false: it was cut short by TaskGroup::cancel().
     bool finish(std::exception_ptr body_error);
     void cancel_group();
+    /// From now on a child that could not begin, there being no memory for its stack, does not end the others. Nobody reads
+    /// its error then, so it is reported as such.
+    void go_on_without_unstarted() noexcept { goes_on_without_unstarted_.store(true); }
 
 private:
     enum class Phase : std::uint8_t { body, exiting, finished };
@@ -66,6 +71,7 @@ private:
     bool aborting_ = false;
     bool cancelled_by_user_ = false;                   // TaskGroup::cancel()
     std::atomic<const TaskCore*> canceller_{nullptr};  // who called it, and so needs not be told
+    std::atomic<bool> goes_on_without_unstarted_{false};
     bool body_interrupted_ = false;  // the parent was cancelled by us, and the count must go back
     std::atomic<bool> interrupting_{false};  // it is about to be
 };
@@ -146,6 +152,7 @@ public:
 private:
     template <class F>
     friend auto task_group(F&& block) -> std::invoke_result_t<F, TaskGroup&>;
+    friend detail::ServerState;
     // In task_group() alone: one that is made by hand would not wait for its children.
     TaskGroup() = default;
     detail::TaskGroupState state_;

@@ -390,6 +390,59 @@ TEST_P(ServerTest, WithoutDescriptorsItPausesAndServesOnWhenThereAreSome) {
     EXPECT_EQ(errno_of([&] { std::rethrow_exception(told[0].exception); }), EMFILE);
 }
 
+#ifdef WEFT_TEST_CAN_LIMIT_MEMORY
+/// What has come back by now: a byte, 0 the end, -1 nothing yet.
+int answer_of(int fd) {
+    char byte = 0;
+    ssize_t n = ::recv(fd, &byte, 1, MSG_DONTWAIT);
+    if (n < 0 && errno == ECONNRESET) return 0;
+    return n == 1 ? byte : static_cast<int>(n);
+}
+
+TEST_P(ServerTest, WithoutMemoryForAStackItEndsThatConnectionAlone) {
+    constexpr int kMore = 150;  // stacks are made 64 at a time
+    Reports reports;
+    run({.stack_size = new_stack_size(), .exception_handler = reports.handler()}, [&] {
+        Server server = start_server(echo, "127.0.0.1", 0, {.max_connections = kMore + 1});
+        TcpStream first = open_connection("127.0.0.1", server.port());
+        first.write("1");
+        EXPECT_EQ(first.read(1), "1");
+        std::vector<int> sockets;
+        for (int i = 0; i < kMore; ++i)
+            sockets.push_back(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+        int served = 0;
+        int ended = 0;
+        {
+            NoMoreStacks none;
+            for (int fd : sockets) {
+                const SocketAddress& address = server.addresses().front();
+                EXPECT_EQ(detail::calls::connect(fd, address.data(), address.size()), 0);
+                EXPECT_EQ(::send(fd, "x", 1, MSG_NOSIGNAL), 1);
+            }
+            for (int fd : sockets) {
+                int answer = -1;
+                while ((answer = answer_of(fd)) < 0) weft::sleep(1ms);
+                answer == 'x' ? ++served : ++ended;
+            }
+            first.write("2");
+            EXPECT_EQ(first.read(1), "2");
+        }
+        EXPECT_GT(served, 0);
+        EXPECT_GT(ended, 0);
+        for (int fd : sockets) ::close(fd);
+        while (server.connections() != 1) weft::sleep(1ms);
+        while (reports.size() < static_cast<std::size_t>(ended)) weft::sleep(1ms);
+        TcpStream late = open_connection("127.0.0.1", server.port());
+        late.write("3");
+        EXPECT_EQ(late.read(1), "3");
+        std::vector<std::string> told = reports.take();
+        EXPECT_EQ(told.size(), static_cast<std::size_t>(ended));
+        for (const std::string& report : told)
+            EXPECT_NE(report.find("never retrieved | std::bad_alloc"), std::string::npos) << report;
+    });
+}
+#endif
+
 TEST_P(ServerTest, ManyConnectionsComeAndGo) {
     run([] {
         Server server = start_server(
