@@ -60,7 +60,7 @@ EvilEnd Evil::run(std::string_view way) {
     } catch (const weft::TimeoutError&) {
         return {.timed_out = true,
                 .what = "it did not end within " + std::to_string(kTimeLimit.count()) +
-                        " s: its process was killed"};
+                        " s, and was killed if it had begun"};
     } catch (const std::bad_alloc&) {
         return {.what =
                     "out of memory: its process may have " + std::to_string(kMemoryMiB) + " MiB"};
