@@ -207,7 +207,10 @@ TEST_P(CancelCircleOnThreadsTest, ManyMayCancelItAtOnce) {
             const auto n = static_cast<std::size_t>(2 + round % 4);
             std::vector<std::vector<Step>> all = {
                 {by_await}, {by_gather_of_two}, {by_await, by_group, by_gather}};
-            Circle circle(n, all[static_cast<std::size_t>(round) % all.size()]);
+            const auto kind = static_cast<std::size_t>(round) % all.size();
+            Circle circle(n, all[kind]);
+            // A group whose child awaits what was cancelled just before ends well (tg-4), so there the circle is closed first.
+            if (kind == 2) settle();
             std::thread canceller([&] {
                 for (std::size_t i = 0; i < n; ++i) circle[n - 1 - i].cancel("round");
             });
