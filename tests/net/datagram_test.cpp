@@ -1,5 +1,6 @@
 // UDP.
 #include <set>
+#include <string>
 
 #include "net_support.hpp"
 
@@ -82,6 +83,68 @@ TEST_P(DatagramTest, ClosedOrRefusedOrTooLargeIsAClearError) {
         UdpSocket c = create_datagram_endpoint({.local_address = kAnyPort});
         EXPECT_EQ(errno_of([&] { create_datagram_endpoint({.local_address = c.local_address()}); }),
                   EADDRINUSE);
+    });
+}
+
+int option_of(const UdpSocket& socket, int name) {
+    int value = -1;
+    socklen_t n = sizeof value;
+    EXPECT_EQ(::getsockopt(socket.fd(), SOL_SOCKET, name, &value, &n), 0);
+    return value;
+}
+
+TEST_P(DatagramTest, BuffersAreAsLargeAsAskedFor) {
+    run([] {
+        UdpSocket socket = create_datagram_endpoint(
+            {.local_address = kAnyPort, .send_buffer = 16'384, .receive_buffer = 8'192});
+        // Linux doubles them for its own needs.
+        EXPECT_EQ(option_of(socket, SO_SNDBUF), 2 * 16'384);
+        EXPECT_EQ(option_of(socket, SO_RCVBUF), 2 * 8'192);
+        UdpSocket other = create_datagram_endpoint({.local_address = kAnyPort});
+        EXPECT_GT(option_of(other, SO_SNDBUF), 2 * 16'384);
+        EXPECT_GT(option_of(other, SO_RCVBUF), 2 * 8'192);
+    });
+}
+
+TEST_P(DatagramTest, ABroadcastIsForThoseWhoSaidSo) {
+    run([] {
+        UdpSocket all =
+            create_datagram_endpoint({.local_address = SocketAddress::ip("0.0.0.0", 0)});
+        SocketAddress everybody = SocketAddress::ip("127.255.255.255", all.local_address().port());
+        UdpSocket shy = create_datagram_endpoint({.local_address = kAnyPort});
+        int error = errno_of([&] { shy.sendto("x", everybody); });
+        if (error == 0 || error == ENETUNREACH) GTEST_SKIP() << "loopback has no broadcast here";
+        EXPECT_EQ(error, EACCES);
+        UdpSocket loud = create_datagram_endpoint({.local_address = kAnyPort, .broadcast = true});
+        EXPECT_EQ(option_of(loud, SO_BROADCAST), 1);
+        loud.sendto("to all", everybody);
+        Datagram got = all.recvfrom();
+        EXPECT_EQ(got.data, "to all");
+        EXPECT_EQ(got.from, loud.local_address());
+        shy.set_option(SOL_SOCKET, SO_BROADCAST, 1);
+        shy.sendto("me too", everybody);
+        EXPECT_EQ(all.recv(), "me too");
+    });
+}
+
+TEST_P(DatagramTest, ASocketSaysWhetherItIsClosed) {
+    run([] {
+        UdpSocket none;
+        EXPECT_TRUE(none.is_closing());
+        EXPECT_EQ(none.fd(), -1);
+        UdpSocket socket = create_datagram_endpoint({.local_address = kAnyPort});
+        EXPECT_FALSE(socket.is_closing());
+        EXPECT_NE(::fcntl(socket.fd(), F_GETFL) & O_NONBLOCK, 0);
+        EXPECT_EQ(errno_of([&] { socket.set_option(SOL_SOCKET, 9999, 1); }), ENOPROTOOPT);
+        UdpSocket moved = std::move(socket);
+        EXPECT_TRUE(socket.is_closing());  // NOLINT(bugprone-use-after-move)
+        EXPECT_FALSE(moved.is_closing());
+        moved.close();
+        moved.close();
+        EXPECT_TRUE(moved.is_closing());
+        EXPECT_EQ(moved.fd(), -1);
+        EXPECT_EQ(errno_of([&] { moved.set_option(SOL_SOCKET, SO_BROADCAST, 1); }), EBADF);
+        EXPECT_EQ(errno_of([&] { moved.local_address(); }), EBADF);
     });
 }
 
