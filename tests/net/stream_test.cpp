@@ -296,6 +296,82 @@ TEST_P(StreamTest, SendfileSendsThatPartOfAFile) {
     });
 }
 
+/// A file that has `bytes`, gone with its end.
+class TemporaryFile {
+public:
+    explicit TemporaryFile(const std::string& bytes) : file_(std::tmpfile()) {
+        EXPECT_EQ(std::fwrite(bytes.data(), 1, bytes.size(), file_), bytes.size());
+        std::fflush(file_);
+    }
+    ~TemporaryFile() { std::fclose(file_); }
+    TemporaryFile(const TemporaryFile&) = delete;
+    TemporaryFile& operator=(const TemporaryFile&) = delete;
+    int fd() const { return ::fileno(file_); }
+
+private:
+    std::FILE* file_;
+};
+
+// Nobody can know how much has been sent: so the stream stays open, and what to do with it is the caller's choice.
+TEST_P(StreamTest, ACancelledSendfileHasSentABeginningAndLeavesTheStreamOpen) {
+    run([] {
+        Pair pair;
+        const std::string all = pattern(10'000'000);
+        TemporaryFile file(all);
+        auto sender = start([&] { pair.a.sendfile(file.fd(), 0, all.size()); });
+        settle();
+        EXPECT_FALSE(sender.done()) << "nobody reads";
+        sender.cancel("enough");
+        EXPECT_EQ(cancel_message_of([&] { await(sender); }), "enough");
+        EXPECT_THROW(timeout(1ms, [&] { pair.a.sendfile(file.fd(), 0, all.size()); }),
+                     TimeoutError);
+        EXPECT_FALSE(pair.a.is_closing());
+        auto reader = create_task([&] { return pair.b.read(); });
+        pair.a.write("!end!");
+        pair.a.write_eof();
+        std::string got = await(reader);
+        ASSERT_TRUE(got.ends_with("!end!"));
+        got.resize(got.size() - 5);
+        EXPECT_GT(got.size(), 0U);
+        EXPECT_LT(got.size(), all.size());
+        EXPECT_TRUE(all.starts_with(got)) << "the second one has found no room at all";
+    });
+}
+
+TEST_P(StreamTest, CloseAndAPeerThatGoesEndASendfile) {
+    run([] {
+        TemporaryFile file(pattern(10'000'000));
+        for (bool by_peer : {false, true}) {
+            Pair pair;
+            auto sender =
+                start([&] { return errno_of([&] { pair.a.sendfile(file.fd(), 0, 10'000'000); }); });
+            settle();
+            EXPECT_FALSE(sender.done());
+            (by_peer ? pair.b : pair.a).close();
+            int error = await(sender);
+            EXPECT_TRUE(by_peer ? error == EPIPE || error == ECONNRESET : error == EBADF) << error;
+        }
+    });
+}
+
+TEST_P(StreamTest, DrainAndWaitClosedAreCancelPoints) {
+    run([] {
+        Pair pair;
+        auto cancelled_in = [](auto&& call) {
+            current_task().cancel("enough");
+            std::string message = cancel_message_of(call);
+            current_task().uncancel();
+            return message;
+        };
+        EXPECT_EQ(cancelled_in([&] { pair.a.drain(); }), "enough");
+        pair.a.drain();  // it was met, and is over
+        EXPECT_FALSE(pair.a.is_closing());
+        pair.a.close();
+        EXPECT_EQ(cancelled_in([&] { pair.a.wait_closed(); }), "enough");
+        pair.a.wait_closed();
+    });
+}
+
 // --- ends and errors ----------------------------------------------------------------------------------------------
 
 TEST_P(StreamTest, AfterCloseEveryCallSaysThatItIsClosed) {
