@@ -240,6 +240,82 @@ TEST_P(DescriptorTest, WaitReadableAndWritableOfForeignDescriptors) {
     EXPECT_THROW(wait_readable(0), UsageError);
 }
 
+/// What nobody can be made to write to before its reader has read: a pipe, or a socket.
+struct Full {
+    int in = -1;
+    int out = -1;
+
+    explicit Full(bool is_pipe) {
+        int fds[2];
+        int rc = is_pipe
+                     ? ::pipe2(fds, O_CLOEXEC | O_NONBLOCK)
+                     : ::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds);
+        if (rc != 0) throw std::system_error(errno, std::generic_category());
+        in = fds[0];
+        out = fds[1];
+        while (::write(out, kPiece.data(), kPiece.size()) > 0) {
+        }
+    }
+    ~Full() {
+        close_reader();
+        ::close(out);
+    }
+    Full(const Full&) = delete;
+    Full& operator=(const Full&) = delete;
+    void empty() const {
+        std::string bytes(kPiece.size(), '\0');
+        while (::read(in, bytes.data(), bytes.size()) > 0) {
+        }
+    }
+    void close_reader() {
+        if (in >= 0) ::close(std::exchange(in, -1));
+    }
+    bool takes_more() const { return ::write(out, "x", 1) == 1; }
+
+    inline static const std::string kPiece = std::string(4096, 'x');
+};
+
+TEST_P(DescriptorTest, WaitWritableWaitsUntilTheReaderHasMadeRoom) {
+    run([] {
+        for (bool is_pipe : {true, false}) {
+            Full full(is_pipe);
+            auto writer = start([&] {
+                wait_writable(full.out);
+                return full.takes_more();
+            });
+            auto beside = start([&] { wait_writable(full.out); });
+            settle();
+            EXPECT_FALSE(writer.done());
+            EXPECT_FALSE(full.takes_more());
+            full.empty();
+            EXPECT_TRUE(await(writer));
+            await(beside);
+            wait_writable(full.out);  // it is ready still
+        }
+    });
+}
+
+TEST_P(DescriptorTest, WaitWritableEndsByACancelATimeoutOrTheReadersEnd) {
+    run([] {
+        for (bool is_pipe : {true, false}) {
+            Full full(is_pipe);
+            auto cancelled = start([&] { wait_writable(full.out); });
+            settle();
+            cancelled.cancel("enough");
+            EXPECT_EQ(cancel_message_of([&] { await(cancelled); }), "enough");
+            EXPECT_THROW(timeout(1ms, [&] { wait_writable(full.out); }), TimeoutError);
+            auto writer = start([&] { wait_writable(full.out); });
+            settle();
+            EXPECT_FALSE(writer.done());
+            full.close_reader();
+            await(writer);  // a write would not block: it fails
+            EXPECT_EQ(::send(full.out, "x", 1, MSG_NOSIGNAL), -1);
+        }
+        EXPECT_EQ(errno_of([] { wait_writable(-1); }), EBADF);
+    });
+    EXPECT_THROW(wait_writable(1), UsageError);
+}
+
 TEST_P(DescriptorTest, AFileIsAlwaysReady) {
     run([] {
         std::FILE* file = std::tmpfile();
