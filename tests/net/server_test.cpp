@@ -201,6 +201,42 @@ TEST_P(ServerTest, APortThatIsTakenIsAClearError) {
     });
 }
 
+// One for each way to a stream.
+TEST_P(ServerTest, LinesBeyondTheLimitAreRefusedAtBothEnds) {
+    std::string path = ::testing::TempDir() + "weft-limit-" + std::to_string(::getpid());
+    run([&] {
+        auto expect_limit_of_8 = [](Stream& stream) {
+            EXPECT_EQ(stream.readuntil(), "12345678\n");
+            EXPECT_THROW(stream.readuntil(), LimitOverrunError);
+            EXPECT_THROW(stream.readline(), std::length_error);
+        };
+        auto send_lines = [](Stream& stream) {
+            stream.write("12345678\n123456789\n");
+            stream.write_eof();
+        };
+        std::atomic<int> served = 0;
+        auto handler = [&](auto stream) {
+            send_lines(stream);
+            expect_limit_of_8(stream);
+            ++served;
+        };
+        auto client = [&](auto stream) {
+            expect_limit_of_8(stream);
+            send_lines(stream);
+        };
+        Server tcp = start_server(handler, "127.0.0.1", 0, {.limit = 8});
+        client(open_connection("127.0.0.1", tcp.port(), {.limit = 8}));
+        client(open_connection(tcp.addresses().front(), {.limit = 8}));
+        Server local = start_unix_server(handler, path, {.limit = 8});
+        client(open_unix_connection(path, 8));
+        for (Server* server : {&tcp, &local}) {
+            server->close();
+            server->wait_closed();
+        }
+        EXPECT_EQ(served, 3);
+    });
+}
+
 // --- ends ---------------------------------------------------------------------------------------------------------
 
 TEST_P(ServerTest, CloseLetsConnectionsFinish) {

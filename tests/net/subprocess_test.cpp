@@ -156,6 +156,25 @@ TEST_P(SubprocessTest, AStreamMayBeADescriptorAndStaysTheCallers) {
     });
 }
 
+TEST_P(SubprocessTest, LinesBeyondTheLimitAreRefusedOfBothOutputs) {
+    run([] {
+        SubprocessOptions options = kPiped;
+        options.limit = 8;
+        Process process = create_subprocess_exec({"tee", "/dev/stderr"}, options);
+        process.in().write("12345678\n123456789\n");
+        process.in().close();
+        for (PipeStream* stream : {&process.out(), &process.err()}) {
+            EXPECT_EQ(stream->readuntil(), "12345678\n");
+            EXPECT_THROW(stream->readuntil(), LimitOverrunError);
+            EXPECT_THROW(stream->readline(), std::length_error);
+            EXPECT_EQ(stream->read(), "");
+        }
+        EXPECT_EQ(process.wait(), 0);
+        options.limit = 0;
+        EXPECT_THROW(create_subprocess_exec({"true"}, options), std::invalid_argument);
+    });
+}
+
 // One after another they would both have the same.
 TEST_P(SubprocessTest, TheStandardStreamsMayChangePlaces) {
     run([] {
