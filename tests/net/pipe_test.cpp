@@ -149,6 +149,25 @@ TEST_P(PipeTest, TheStandardStreamsAreOpenedWithoutAChangeForOthers) {
     });
 }
 
+TEST_P(PipeTest, TheErrorStreamIsTheThirdAndStaysOpenForOthers) {
+    run([] {
+        int fds[2];
+        ASSERT_EQ(::pipe2(fds, O_CLOEXEC), 0);
+        PipeStream reader = PipeStream::from_fd(fds[0]);
+        {
+            InPlaceOf errors(2, fds[1]);
+            PipeStream err = open_stderr();
+            EXPECT_GT(err.fd(), 2);
+            err.write("an error\n");
+            err.close();
+            EXPECT_EQ(::write(2, "another\n", 8), 8);
+        }
+        EXPECT_TRUE(blocks(fds[1]));
+        ::close(fds[1]);
+        EXPECT_EQ(reader.read(), "an error\nanother\n");
+    });
+}
+
 TEST_P(PipeTest, AStandardStreamThatCannotBeOpenedAnewIsCopied) {
     run([] {
         int fds[2];
