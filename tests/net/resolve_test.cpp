@@ -1,13 +1,44 @@
 // From names to addresses, and several sockets on one port.
 #include <algorithm>
+#include <semaphore>
 #include <string>
 #include <vector>
+
+#include <dlfcn.h>
+#include <netdb.h>
 
 #include "net_support.hpp"
 
 namespace weft::test {
 
 namespace {
+
+/// While it lives each look-up stands still, on its thread, and in the end has no answer.
+class HeldLookUps {
+public:
+    HeldLookUps() { hold = this; }
+    ~HeldLookUps() {
+        hold = nullptr;
+        go_.release(kMost);
+        yield_until([&] { return left_ == count_; });
+    }
+    HeldLookUps(const HeldLookUps&) = delete;
+    HeldLookUps& operator=(const HeldLookUps&) = delete;
+    int count() const { return count_; }
+    void stand_still() {
+        ++count_;
+        go_.acquire();
+        ++left_;
+    }
+
+    inline static std::atomic<HeldLookUps*> hold{nullptr};
+
+private:
+    static constexpr int kMost = 100;
+    std::counting_semaphore<> go_{0};
+    std::atomic<int> count_ = 0;
+    std::atomic<int> left_ = 0;
+};
 
 class ResolveTest : public OnSockets {};
 WEFT_TEST_ON_THREADS(ResolveTest);
@@ -53,15 +84,23 @@ TEST_P(ResolveTest, WhatIsNotFoundIsNamed) {
             EXPECT_NE(std::string(e.what()).find(host), std::string::npos) << e.what();
             EXPECT_NE(e.code(), 0);
         }
-        auto cancelled = start([&] { getaddrinfo("localhost", 80); });
-        cancelled.cancel("enough");
-        try {
-            await(cancelled);  // it was quicker
-        } catch (const CancelledError& e) {
-            EXPECT_EQ(e.message(), "enough");
-        }
     });
     EXPECT_THROW(getaddrinfo("localhost", 80), UsageError);
+}
+
+// It cannot be ended: a name server may be silent for long.
+TEST_P(ResolveTest, ACancelledLookUpIsAbandonedWhileItGoesOn) {
+    run([] {
+        HeldLookUps held;
+        auto cancelled = create_task([] { getaddrinfo("localhost", 80); });
+        yield_until([&] { return held.count() == 1; });
+        cancelled.cancel("enough");
+        EXPECT_EQ(cancel_message_of([&] { await(cancelled); }), "enough");
+        auto connecting = create_task([] { open_connection("localhost", 80); });
+        yield_until([&] { return held.count() == 2; });
+        connecting.cancel();
+        EXPECT_THROW(await(connecting), CancelledError);
+    });
 }
 
 TEST_P(ResolveTest, SocketsThatReuseAPortShareItsConnections) {
@@ -101,3 +140,15 @@ TEST_P(ResolveTest, DatagramSocketsReuseAPortWhereBothSaySo) {
 }  // namespace
 
 }  // namespace weft::test
+
+// In libc's place, in this program.
+extern "C" int getaddrinfo(const char* __restrict host, const char* __restrict service,
+                           const addrinfo* __restrict hints, addrinfo** __restrict result) {
+    if (auto* held = weft::test::HeldLookUps::hold.load()) {
+        held->stand_still();
+        return EAI_AGAIN;
+    }
+    static const auto libcs =
+        reinterpret_cast<decltype(&::getaddrinfo)>(::dlsym(RTLD_NEXT, "getaddrinfo"));
+    return libcs(host, service, hints, result);
+}
