@@ -119,7 +119,8 @@ TcpStream open_connection(const SocketAddress& address, const ConnectOptions& op
                                     std::string(kWhat) + " from " + local.to_string());
     }
     detail::connect(socket, address, kWhat);
-    return detail::make_stream<TcpStream>(std::move(socket), options.limit);
+    return detail::make_stream<TcpStream>(std::move(socket), detail::StreamKind::tcp,
+                                          options.limit);
 }
 
 TcpStream open_connection(const std::string& host, int port, const ConnectOptions& options) {
@@ -142,7 +143,7 @@ UnixStream open_unix_connection(const std::string& path, std::size_t limit) {
     constexpr const char* kUnix = "weft::open_unix_connection";
     detail::Descriptor socket = detail::open_socket(address, SOCK_STREAM, kUnix);
     detail::connect(socket, address, kUnix);
-    return detail::make_stream<UnixStream>(std::move(socket), limit);
+    return detail::make_stream<UnixStream>(std::move(socket), detail::StreamKind::socket, limit);
 }
 
 }  // namespace weft

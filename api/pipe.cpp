@@ -30,8 +30,7 @@ PipeStream take_over(int fd, const char* what) {
         throw std::invalid_argument(std::string(what) +
                                     ": neither a pipe, a socket nor a character device");
     }
-    return detail::make_stream<PipeStream>(detail::Descriptor(fd, what), Stream::kDefaultLimit,
-                                           detail::StreamKind::pipe);
+    return detail::make_stream<PipeStream>(detail::Descriptor(fd, what), detail::StreamKind::pipe);
 }
 
 PipeStream open_standard(int number, int access, const char* what) {

@@ -270,8 +270,10 @@ int ServerState::take(int fd, Seat seat, TaskGroup& connections) {
 }
 
 void ServerState::serve_one(Descriptor socket, Seat) {
+    // What is accepted is of the listener's kind.
+    const StreamKind kind = addresses_.front().is_unix() ? StreamKind::socket : StreamKind::tcp;
     try {
-        StreamStatePtr stream(new StreamState(std::move(socket), StreamKind::socket));
+        StreamStatePtr stream(new StreamState(std::move(socket), kind));
         stream->set_limit(options_.limit);
         handler_->handle(std::move(stream));
     } catch (const CancelledError&) {

@@ -30,7 +30,7 @@ std::error_code end_of_stream() noexcept {
     return {1, category};
 }
 
-void StreamStateDeleter::operator()(StreamState* state) const noexcept { delete state; }
+void StreamStateDeleter::operator()(StreamState* state) const noexcept { state->disown(); }
 
 }  // namespace detail
 
@@ -154,11 +154,13 @@ detail::Descriptor take_over(int fd, const char* what) {
 
 TcpStream TcpStream::from_fd(int fd, const TcpOptions& options) {
     detail::apply(options, fd);
-    return detail::make_stream<TcpStream>(take_over(fd, "weft::TcpStream::from_fd"));
+    return detail::make_stream<TcpStream>(take_over(fd, "weft::TcpStream::from_fd"),
+                                          detail::StreamKind::socket);
 }
 
 UnixStream UnixStream::from_fd(int fd) {
-    return detail::make_stream<UnixStream>(take_over(fd, "weft::UnixStream::from_fd"));
+    return detail::make_stream<UnixStream>(take_over(fd, "weft::UnixStream::from_fd"),
+                                           detail::StreamKind::socket);
 }
 
 }  // namespace weft

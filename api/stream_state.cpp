@@ -37,20 +37,50 @@ const iovec* as_iovec(const Parts::Part* parts) noexcept {
 
 }  // namespace
 
+// --- users --------------------------------------------------------------------------------------------------------
+
+// seq_cst: release for what this user did with the state, acquire for whoever deletes it.
+void StreamState::leave(std::uint32_t user) noexcept {
+    if (users_.fetch_sub(user) == user) delete this;
+}
+
+void StreamState::disown() noexcept {
+    close();
+    leave(kOwned);
+}
+
 // asyncio: read() while another one waits in it is a RuntimeError.
 class StreamState::Reading {
 public:
     explicit Reading(StreamState& state) : state_(state) {
-        if (state.reading_.exchange(true))
+        if ((state.users_.fetch_or(kReading) & kReading) != 0)
             throw UsageError("weft::Stream: another task reads from it already");
     }
-    // order [stream.1]: release - pairs with the exchange of whoever reads next.
-    ~Reading() { state_.reading_.store(false, std::memory_order_release); }
+    ~Reading() { state_.leave(kReading); }
     Reading(const Reading&) = delete;
     Reading& operator=(const Reading&) = delete;
 
 private:
     StreamState& state_;
+};
+
+/// Writers take turns.
+class StreamState::Writing {
+public:
+    explicit Writing(StreamState& state) : user_(state), turn_(state.writing_) {}
+
+private:
+    struct User {
+        explicit User(StreamState& state) noexcept : state_(state) {
+            state.users_.fetch_add(kWriter);
+        }
+        ~User() { state_.leave(kWriter); }
+        User(const User&) = delete;
+        User& operator=(const User&) = delete;
+        StreamState& state_;
+    };
+    User user_;
+    std::lock_guard<Lock> turn_;
 };
 
 // --- reading ------------------------------------------------------------------------------------------------------
@@ -63,7 +93,7 @@ void StreamState::free_if_idle() noexcept {
 
 template <class Call>
 std::size_t StreamState::receive(Call&& call) {
-    const First first = drained_ && !descriptor_.hung_up() ? First::wait : First::call;
+    const First first = drained_ && !descriptor_.may_hold_more() ? First::wait : First::call;
     if (first == First::wait) free_if_idle();
     drained_ = false;  // a cancel in the wait leaves it open what the edge was
     ssize_t rc = descriptor_.retry(
@@ -78,12 +108,13 @@ std::size_t StreamState::receive(Call&& call) {
 }
 
 ssize_t StreamState::ask_kernel(int fd, void* data, std::size_t n) const noexcept {
-    return kind_ == StreamKind::socket ? calls::receive(fd, data, n) : calls::read(fd, data, n);
+    return kind_ != StreamKind::pipe ? calls::receive(fd, data, n) : calls::read(fd, data, n);
 }
 
 std::size_t StreamState::note(std::size_t received, std::size_t room) noexcept {
-    // Less than was asked for says nothing of a terminal, which gives a line at a time, or of a pipe of packets.
-    drained_ = kind_ == StreamKind::socket && received > 0 && received < room;
+    // Of TCP alone. Others give less than was asked for while there is more: a terminal a line, a pipe of packets one of them,
+    // a Unix socket what came before a descriptor (SCM_RIGHTS).
+    drained_ = kind_ == StreamKind::tcp && received > 0 && received < room;
     if (received == 0) eof_ = true;
     return received;
 }
@@ -160,6 +191,12 @@ std::string StreamState::read(std::size_t n) {
     return bytes;
 }
 
+void StreamState::read_ahead_all() {
+    Reading reading(*this);
+    while (fill()) {
+    }
+}
+
 std::string StreamState::read_all() {
     Reading reading(*this);
     // Into the buffer: a cancel meanwhile loses nothing.
@@ -216,11 +253,11 @@ std::string StreamState::readline() {
 // --- writing ------------------------------------------------------------------------------------------------------
 
 void StreamState::write(std::string_view data) {
-    std::lock_guard guard(writing_);
+    Writing writing(*this);
     while (!data.empty()) {
         ssize_t rc = descriptor_.retry(Side::out, "Stream.write", [&](int fd) {
-            return kind_ == StreamKind::socket ? calls::send(fd, data.data(), data.size())
-                                               : calls::write(fd, data.data(), data.size());
+            return kind_ != StreamKind::pipe ? calls::send(fd, data.data(), data.size())
+                                             : calls::write(fd, data.data(), data.size());
         });
         data.remove_prefix(checked(rc, "weft::Stream: write"));
     }
@@ -228,17 +265,16 @@ void StreamState::write(std::string_view data) {
 
 std::size_t StreamState::write_parts(const Parts& parts) {
     if (parts.empty()) return 0;
-    std::lock_guard guard(writing_);
+    Writing writing(*this);
     ssize_t rc = descriptor_.retry(Side::out, "Stream.write", [&](int fd) {
-        return kind_ == StreamKind::socket
-                   ? calls::send(fd, as_iovec(parts.data()), parts.size())
-                   : calls::write(fd, parts.data()->data, parts.data()->size);
+        return kind_ != StreamKind::pipe ? calls::send(fd, as_iovec(parts.data()), parts.size())
+                                         : calls::write(fd, parts.data()->data, parts.data()->size);
     });
     return checked(rc, "weft::Stream: write");
 }
 
 std::size_t StreamState::send_file(int file, std::int64_t offset, std::size_t n) {
-    std::lock_guard guard(writing_);
+    Writing writing(*this);
     std::size_t sent = 0;
     while (sent < n) {
         ssize_t rc = descriptor_.retry(Side::out, "Stream.sendfile", [&](int fd) {
@@ -251,7 +287,7 @@ std::size_t StreamState::send_file(int file, std::int64_t offset, std::size_t n)
 }
 
 void StreamState::write_eof() {
-    std::lock_guard guard(writing_);
+    Writing writing(*this);
     if (kind_ == StreamKind::pipe) return close();
     checked(descriptor_.once([](int fd) { return calls::shut_down(fd, calls::Half::out); }),
             "weft::Stream: write_eof");
@@ -259,7 +295,7 @@ void StreamState::write_eof() {
 
 void StreamState::abort() noexcept {
     linger at_once{1, 0};
-    if (kind_ == StreamKind::socket)
+    if (kind_ != StreamKind::pipe)
         descriptor_.once([&](int fd) {
             return calls::set_option(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
         });

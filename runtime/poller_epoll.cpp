@@ -42,7 +42,7 @@ public:
     const char* name() const noexcept override { return "epoll"; }
 
     int add(int fd, std::uint64_t data) noexcept override {
-        return sys::epoll_add(epoll_, fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP, data);
+        return sys::epoll_add(epoll_, fd, EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP, data);
     }
 
     // Closing takes a descriptor out of the epoll set only if nobody has a copy of it: so by name.

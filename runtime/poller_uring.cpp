@@ -65,7 +65,7 @@ public:
         struct stat status;
         if (::fstat(fd, &status) != 0) return -errno;
         if (S_ISREG(status.st_mode) || S_ISDIR(status.st_mode)) return -EPERM;
-        return watch(fd, POLLIN | POLLOUT | POLLRDHUP, data);
+        return watch(fd, POLLIN | POLLOUT | POLLPRI | POLLRDHUP, data);
     }
 
     // The request holds the open file: until it is gone, closing the descriptor closes nothing. Not by POLL_REMOVE, which leaves

@@ -69,7 +69,7 @@ IoSlot& Reactor::open(int fd) {
     free_ = slot.next_free;
     slot.fd = fd;
     slot.ready[0] = slot.ready[1] = false;
-    slot.hung_up.store(false);
+    slot.holds_more.store(false);
     slot.error.store(0);
     slot.word.store(slot.word.load() + 1);
     hold();
@@ -189,7 +189,7 @@ void Reactor::meet(std::uint64_t data, std::uint32_t events) noexcept {
     // With the lock until it is woken: a waiter that leaves for another reason takes it first, so its frame is there.
     std::lock_guard guard(slot.lock);
     if (IoSlot::generation_of(slot.word.load()) != data >> 32) return;
-    if ((events & kOver) != 0) slot.hung_up.store(true);
+    if ((events & (kOver | EPOLLPRI)) != 0) slot.holds_more.store(true);
     for (std::size_t i : {0, 1}) {
         if ((events & kSides[i]) == 0) continue;
         if (detail::Waiter* waiter = std::exchange(slot.waiting[i], nullptr))
@@ -247,7 +247,9 @@ int Descriptor::fd() const noexcept {
     return use.may_go_on() ? use.fd() : -1;
 }
 
-bool Descriptor::hung_up() const noexcept { return slot_ != nullptr && slot_->hung_up.load(); }
+bool Descriptor::may_hold_more() const noexcept {
+    return slot_ != nullptr && slot_->holds_more.load();
+}
 
 void Descriptor::let_go() noexcept {
     if (slot_ == nullptr) return;

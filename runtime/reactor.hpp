@@ -46,8 +46,9 @@ struct alignas(64) IoSlot {
     bool registered = false;                          // guarded by lock
     bool ready[2] = {false, false};                   // guarded by lock
     detail::Waiter* waiting[2] = {nullptr, nullptr};  // in their own frames; guarded by lock
-    std::atomic<bool> hung_up{
-        false};                 // the peer has said its last, or an error: always worth a try
+    /// The peer has said its last, or something urgent, or there was an error: a read that brings less than it asked for
+    /// has not found all that came with this edge.
+    std::atomic<bool> holds_more{false};
     std::atomic<int> error{0};  // -errno: why it cannot be watched, for who waited
     std::atomic<std::uint64_t> word{0};
     int fd = -1;

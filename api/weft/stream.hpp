@@ -40,6 +40,10 @@ struct StreamMaker {
     static S make(StreamStatePtr state) noexcept {
         return S(std::move(state));
     }
+    template <class S>
+    static StreamState& state_of(S& stream) noexcept {
+        return *stream.state_;
+    }
 };
 }  // namespace detail
 
@@ -156,6 +160,7 @@ protected:
     detail::StreamState& state(const char* what) const;
 
 private:
+    friend struct detail::StreamMaker;
     std::size_t read_parts(detail::Parts& parts);
     std::size_t write_parts(detail::Parts& parts);
 

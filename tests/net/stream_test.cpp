@@ -1,4 +1,5 @@
 // Streams: reading by count, line and separator, writing against a slow peer, both ends at once, ends and errors.
+#include <cstring>
 #include <numeric>
 
 #include "net_support.hpp"
@@ -32,6 +33,72 @@ TEST_P(StreamTest, ReadGivesWhatThereIsAndNothingAtTheEnd) {
         EXPECT_EQ(pair.b.read(100), "");
         EXPECT_TRUE(pair.b.at_eof());
         EXPECT_EQ(pair.b.read(100), "");
+    });
+}
+
+// Bytes that a read has left, though it had room for them, must not wait for an edge that has come already.
+TEST_P(StreamTest, AReadThatEndsAtTheMarkOfUrgentDataHasNotReadAll) {
+    run([] {
+        Queue<std::string> heard;
+        Server server = start_server(
+            [&](TcpStream stream) {
+                heard.put("begun");
+                std::string first = stream.read(100);
+                heard.put(first + stream.readexactly(6 - first.size()));
+            },
+            "127.0.0.1", 0);
+        TcpStream client = open_connection("127.0.0.1", server.port());
+        EXPECT_EQ(heard.get(), "begun");
+        settle();
+        EXPECT_EQ(::send(client.fd(), "abc", 3, 0), 3);
+        EXPECT_EQ(::send(client.fd(), "!", 1, MSG_OOB), 1);
+        EXPECT_EQ(::send(client.fd(), "def", 3, 0), 3);
+        EXPECT_EQ(heard.get(), "abcdef");
+    });
+}
+
+TEST_P(StreamTest, AReadThatEndsAtAPassedDescriptorHasNotReadAll) {
+    run([] {
+        Pair pair;
+        auto reader = create_task([&] {
+            std::string first = pair.b.read(100);
+            return first + pair.b.readexactly(6 - first.size());
+        });
+        settle();
+        int fd = pair.a.fd();
+        iovec part{const_cast<char*>("abc"), 3};
+        alignas(cmsghdr) char passed[CMSG_SPACE(sizeof(int))]{};
+        msghdr message{};
+        message.msg_iov = &part;
+        message.msg_iovlen = 1;
+        message.msg_control = passed;
+        message.msg_controllen = sizeof passed;
+        cmsghdr* header = CMSG_FIRSTHDR(&message);
+        header->cmsg_level = SOL_SOCKET;
+        header->cmsg_type = SCM_RIGHTS;
+        header->cmsg_len = CMSG_LEN(sizeof(int));
+        std::memcpy(CMSG_DATA(header), &fd, sizeof fd);
+        EXPECT_EQ(::sendmsg(fd, &message, 0), 3);
+        EXPECT_EQ(::send(fd, "def", 3, 0), 3);
+        EXPECT_EQ(await(reader), "abcdef");
+    });
+}
+
+// Another task may make a new connection in its place.
+TEST_P(StreamTest, AStreamMayGoWhileTasksWaitInIt) {
+    run([] {
+        Pair pair;
+        auto reader = create_task([&] { return errno_of([&] { pair.b.read(1); }); });
+        auto writer = [&] {
+            return errno_of([&] { pair.b.write(std::string(std::size_t{8} << 20, 'x')); });
+        };
+        auto first = create_task(writer);
+        auto second = create_task(writer);
+        settle();
+        pair.b = UnixStream();
+        EXPECT_EQ(await(reader), EBADF);
+        EXPECT_EQ(await(first), EBADF);
+        EXPECT_EQ(await(second), EBADF);
     });
 }
 

@@ -81,8 +81,9 @@ public:
     /// Waits for the side without a try before it. Returns at once where an edge has come since. As retry() otherwise: 0,
     /// -EBADF, -ETIMEDOUT.
     int wait(Side side, const char* what, TimePoint deadline = lowlevel::kNever);
-    /// Whether the peer has hung up or an error waits: then try, do not wait.
-    bool hung_up() const noexcept;
+    /// Whether a read that brought less than it asked for may have left something: the peer has hung up, or has sent urgent
+    /// data, or an error waits. Then try, do not wait.
+    bool may_hold_more() const noexcept;
 
 private:
     /// Closes it, and gives up the slot: which is there until then, also after close() and the end of the runtime.
