@@ -2,6 +2,7 @@
 #include <weft/error.hpp>
 #include <weft/offload.hpp>
 
+#include <algorithm>
 #include <cstring>
 #include <stdexcept>
 #include <utility>
@@ -72,8 +73,13 @@ Answer look_up(const std::string& host, int port, Family family, Passive passive
     answer.rc =
         ::getaddrinfo(host.empty() ? nullptr : host.c_str(), service.c_str(), &hints, &list);
     if (answer.rc != 0) return answer;
-    for (addrinfo* one = list; one != nullptr; one = one->ai_next)
-        answer.addresses.emplace_back(one->ai_addr, one->ai_addrlen);
+    for (addrinfo* one = list; one != nullptr; one = one->ai_next) {
+        SocketAddress address(one->ai_addr, one->ai_addrlen);
+        // Two lines of /etc/hosts may say the same.
+        if (std::find(answer.addresses.begin(), answer.addresses.end(), address) ==
+            answer.addresses.end())
+            answer.addresses.push_back(address);
+    }
     freeaddrinfo(list);
     return answer;
 }

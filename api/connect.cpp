@@ -5,6 +5,7 @@
 #include <weft/time.hpp>
 
 #include <algorithm>
+#include <stdexcept>
 #include <vector>
 
 #include <netinet/in.h>
@@ -19,6 +20,10 @@ namespace weft {
 namespace {
 
 constexpr const char* kWhat = "weft::open_connection";
+
+void require_limit(std::size_t limit, const std::string& what) {
+    if (limit == 0) throw std::invalid_argument(what + ": limit must be one at least");
+}
 
 }  // namespace
 
@@ -108,6 +113,7 @@ std::vector<SocketAddress> interleaved(const std::vector<SocketAddress>& address
 
 TcpStream open_connection(const SocketAddress& address, const ConnectOptions& options) {
     lowlevel::require_task("open_connection");
+    require_limit(options.limit, kWhat);
     detail::Descriptor socket = detail::open_socket(address, SOCK_STREAM, kWhat);
     detail::apply(options.tcp, socket.fd());
     if (!options.local_address.is_none()) {
@@ -124,6 +130,7 @@ TcpStream open_connection(const SocketAddress& address, const ConnectOptions& op
 }
 
 TcpStream open_connection(const std::string& host, int port, const ConnectOptions& options) {
+    require_limit(options.limit, kWhat);
     std::vector<SocketAddress> addresses = getaddrinfo(host, port, options.family);
     if (addresses.size() == 1) return open_connection(addresses.front(), options);
     auto attempt_to = [&options](const SocketAddress& address) {
@@ -139,8 +146,9 @@ TcpStream open_connection(const std::string& host, int port, const ConnectOption
 
 UnixStream open_unix_connection(const std::string& path, std::size_t limit) {
     lowlevel::require_task("open_unix_connection");
-    SocketAddress address = SocketAddress::unix_path(path);
     constexpr const char* kUnix = "weft::open_unix_connection";
+    require_limit(limit, kUnix);
+    SocketAddress address = SocketAddress::unix_path(path);
     detail::Descriptor socket = detail::open_socket(address, SOCK_STREAM, kUnix);
     detail::connect(socket, address, kUnix);
     return detail::make_stream<UnixStream>(std::move(socket), detail::StreamKind::socket, limit);

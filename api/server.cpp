@@ -37,8 +37,10 @@ bool concerns_one_connection(int error) noexcept {
     return std::find(std::begin(kSuch), std::end(kSuch), error) != std::end(kSuch);
 }
 
+/// Of descriptors, memory, or watches of epoll (ENOSPC).
 bool is_shortage(int error) noexcept {
-    return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+    constexpr int kSuch[] = {EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOSPC};
+    return std::find(std::begin(kSuch), std::end(kSuch), error) != std::end(kSuch);
 }
 
 /// A Unix socket's place in the file system.
@@ -77,14 +79,19 @@ public:
     }
 
     void listen_on(const std::vector<SocketAddress>& addresses, const char* what);
+    void listen_on(const SocketAddress& address, const char* what);
     void start();
     void close() noexcept;
     void cancel() noexcept {
         close();
         main_.cancel();
     }
+    /// Whether this task is a handler, or in a task group of one: the server does not end before it.
+    bool is_in_handler() const noexcept;
     void wait_closed() {
         if (main_.done()) return;
+        if (is_in_handler())
+            throw UsageError("weft::Server: a handler cannot wait for the end of its own server");
         try {
             shield(main_);
         } catch (const CancelledError&) {
@@ -106,6 +113,7 @@ public:
 
 private:
     class Seat;
+    struct Serving;
 
     void add_listener(const SocketAddress& address, const char* what);
     void accept_from(Descriptor& listener, TaskGroup& connections);
@@ -121,8 +129,30 @@ private:
     std::optional<Semaphore> slots_;
     std::atomic<std::size_t> connections_{0};
     std::atomic<bool> open_{true};
+    std::atomic<const Scope*> handlers_{nullptr};  // the group of the handlers; to be compared only
     Task<void> main_;
 };
+
+/// What serves, while it lives: however its task ends, and also if it never begins, nobody is left listening to no avail.
+struct ServerState::Serving {
+    std::shared_ptr<ServerState> server;
+
+    explicit Serving(std::shared_ptr<ServerState> state) noexcept : server(std::move(state)) {}
+    Serving(Serving&&) noexcept = default;
+    Serving& operator=(Serving&&) = delete;
+    ~Serving() {
+        if (server != nullptr) server->close();
+    }
+};
+
+bool ServerState::is_in_handler() const noexcept {
+    const Scope* handlers = handlers_.load();
+    for (const TaskCore* task = current_task(); handlers != nullptr && task != nullptr;) {
+        if (task->scope == handlers) return true;
+        task = task->scope != nullptr ? task->scope->awaiter : nullptr;
+    }
+    return false;
+}
 
 void ServerState::add_listener(const SocketAddress& address, const char* what) {
     auto checked = [&](int rc) {
@@ -155,23 +185,40 @@ void ServerState::add_listener(const SocketAddress& address, const char* what) {
 }
 
 // With port 0 the first one gets what is free, and the others have to have the same.
+void ServerState::listen_on(const SocketAddress& address, const char* what) {
+    for (unsigned shard = 0; shard < options_.shards; ++shard) {
+        const bool any_port = !address.is_unix() && address.port() == 0 && !addresses_.empty();
+        add_listener(any_port ? address.with_port(addresses_.front().port()) : address, what);
+        if (shard == 0) addresses_.push_back(local_address_of(listeners_.back(), what));
+    }
+}
+
+// A name may stand for addresses that this machine does not have, as ::1 where IPv6 is off: those are passed over (as in
+// asyncio), unless there is no other.
 void ServerState::listen_on(const std::vector<SocketAddress>& addresses, const char* what) {
-    int port = 0;
-    for (SocketAddress address : addresses) {
-        for (unsigned shard = 0; shard < options_.shards; ++shard) {
-            if (!address.is_unix() && address.port() == 0) address = address.with_port(port);
-            add_listener(address, what);
-            if (shard == 0) addresses_.push_back(local_address_of(listeners_.back(), what));
-            if (port == 0) port = addresses_.front().port();
+    std::exception_ptr not_here;
+    for (const SocketAddress& address : addresses) {
+        try {
+            listen_on(address, what);
+        } catch (const std::system_error& error) {
+            const int code = error.code().value();
+            if (code != EADDRNOTAVAIL && code != EAFNOSUPPORT) throw;
+            not_here = std::current_exception();
         }
     }
+    if (listeners_.empty()) std::rethrow_exception(not_here);
 }
 
 void ServerState::start() {
     main_ = create_task(
-        [self = shared_from_this()] {
-            ServerState& state = *self;
+        [serving = Serving(shared_from_this())] {
+            ServerState& state = *serving.server;
+            struct Named {
+                ServerState& state;
+                ~Named() { state.handlers_.store(nullptr); }
+            } named{state};
             task_group([&](TaskGroup& connections) {
+                state.handlers_.store(&connections.state_);
                 // A flood that leaves no memory for one more stack shall not end those that are served.
                 connections.state_.go_on_without_unstarted();
                 task_group([&](TaskGroup& acceptors) {
@@ -229,7 +276,12 @@ void ServerState::accept_from(Descriptor& listener, TaskGroup& connections) {
     Duration pause_length{};
     for (int in_a_row = 1;; ++in_a_row) {
         Seat seat(*this);
-        int result = listener.retry(Side::in, "Server.accept", calls::accept);
+        int result = 0;
+        try {
+            result = listener.retry(Side::in, "Server.accept", calls::accept);
+        } catch (const std::system_error& error) {
+            result = -error.code().value();  // it could not be watched
+        }
         if (result >= 0) result = take(result, std::move(seat), connections);
         if (result == 0) {
             pause_length = {};
@@ -298,6 +350,10 @@ std::shared_ptr<ServerState> serve(std::unique_ptr<ConnectionHandler> handler,
     lowlevel::require_task(what);
     if (options.shards == 0)
         throw std::invalid_argument(std::string(what) + ": shards must be one at least");
+    if (options.shards > 1 && addresses.front().is_unix())
+        throw std::invalid_argument(std::string(what) + ": a path cannot be shared by shards");
+    if (options.limit == 0)
+        throw std::invalid_argument(std::string(what) + ": limit must be one at least");
     auto state = std::make_shared<ServerState>(std::move(handler), options);
     state->listen_on(addresses, what);
     state->start();
@@ -316,7 +372,7 @@ Server& Server::operator=(Server&& other) noexcept {
 Server::~Server() {
     if (state_ == nullptr) return;
     state_->cancel();
-    state_->wait_to_the_end();
+    if (!state_->is_in_handler()) state_->wait_to_the_end();
 }
 
 namespace {

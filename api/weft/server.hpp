@@ -72,8 +72,11 @@ std::vector<SocketAddress> addresses_to_listen_on(const std::string& host, int p
 ///
 /// Where the process or the system has no descriptor left, or no memory, accepting pauses for 10 ms to 1 s, and the
 /// exception handler is told once. A connection for whose task there is no stack is closed, and that is reported too; those
-/// that are served go on. Its destructor closes it, cancels the handlers that still run and waits for them: to let
-/// them finish, call close() and wait_closed() first.
+/// that are served go on.
+///
+/// Its destructor closes it, cancels the handlers that still run and waits for them: to let them finish, call close() and
+/// wait_closed() first. In one of its own handlers it does not wait. However its task ends, as where the runtime is shut down,
+/// it is closed then.
 class Server {
 public:
     /// Not serving.
@@ -93,7 +96,8 @@ public:
     void close() noexcept;
     /// Any thread. Closes it and cancels the handlers that run.
     void cancel() noexcept;
-    /// Waits until it is closed and the last handler has ended. Cancelled there, the server is left alone.
+    /// Waits until it is closed and the last handler has ended. Cancelled there, the server is left alone. UsageError: a
+    /// handler of its own calls it.
     void wait_closed();
     /// Waits until it is closed, or this wait is cancelled: then it closes the server and waits for the last handler
     /// (asyncio's serve_forever).
@@ -125,7 +129,8 @@ struct ServerMaker {
 /// any free one, the same for all addresses.
 ///
 /// Returns when it listens; waits for the look-up of a host's name. ResolveError: there is no such host;
-/// std::system_error: an address cannot be listened on, and then none is; std::invalid_argument: shards is 0.
+/// std::system_error: an address cannot be listened on, and then none is (of several that a name stands for, those that this
+/// machine does not have are passed over); std::invalid_argument: shards or limit is 0.
 template <class F>
 Server start_server(F&& handler, const std::string& host, int port,
                     const ServerOptions& options = {}) {
@@ -137,7 +142,7 @@ Server start_server(F&& handler, const std::string& host, int port,
 }
 
 /// The same on a Unix socket. A socket that lies at the path and is nobody's any more is removed first, and this one when it
-/// is closed.
+/// is closed. std::invalid_argument: there are several shards.
 template <class F>
 Server start_unix_server(F&& handler, const std::string& path, const ServerOptions& options = {}) {
     static_assert(std::is_invocable_v<std::decay_t<F>&, UnixStream>,

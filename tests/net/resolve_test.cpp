@@ -40,6 +40,10 @@ private:
     std::atomic<int> left_ = 0;
 };
 
+/// A name that stands for an address of no machine (RFC 5737), and twice for this one.
+constexpr const char* kSeveral = "several.test";
+constexpr const char* kItsAddresses[] = {"192.0.2.1", "127.0.0.1", "127.0.0.1"};
+
 class ResolveTest : public OnSockets {};
 WEFT_TEST_ON_THREADS(ResolveTest);
 
@@ -103,6 +107,18 @@ TEST_P(ResolveTest, ACancelledLookUpIsAbandonedWhileItGoesOn) {
     });
 }
 
+TEST_P(ResolveTest, AServerListensOnThoseOfANamesAddressesThatAreHere) {
+    run([] {
+        EXPECT_EQ(getaddrinfo(kSeveral, 80).size(), 2U);
+        Server server =
+            start_server([](TcpStream stream) { stream.write("x"); }, kSeveral, 0, {.shards = 2});
+        ASSERT_EQ(server.addresses().size(), 1U);
+        EXPECT_EQ(server.addresses().front().host(), "127.0.0.1");
+        EXPECT_EQ(open_connection("127.0.0.1", server.port()).read(1), "x");
+        EXPECT_EQ(errno_of([] { start_server([](TcpStream) {}, "192.0.2.1", 0); }), EADDRNOTAVAIL);
+    });
+}
+
 TEST_P(ResolveTest, SocketsThatReuseAPortShareItsConnections) {
     run([] {
         std::atomic<int> served[2] = {0, 0};
@@ -150,5 +166,11 @@ extern "C" int getaddrinfo(const char* __restrict host, const char* __restrict s
     }
     static const auto libcs =
         reinterpret_cast<decltype(&::getaddrinfo)>(::dlsym(RTLD_NEXT, "getaddrinfo"));
-    return libcs(host, service, hints, result);
+    if (host == nullptr || std::string_view(host) != weft::test::kSeveral)
+        return libcs(host, service, hints, result);
+    for (const char* address : weft::test::kItsAddresses) {
+        if (int rc = libcs(address, service, hints, result); rc != 0) return rc;
+        while (*result != nullptr) result = &(*result)->ai_next;
+    }
+    return 0;
 }
