@@ -141,18 +141,20 @@ std::pair<std::string, std::string> ProcessState::communicate(std::string_view i
     auto& [in, out, err] = streams;
     if (in.is_closing() && !input.empty())
         throw UsageError("weft::Process::communicate: there is input, but no pipe for it");
-    std::pair<std::string, std::string> result;
+    // Cancelled in one of the waits, what has come of either stream stays in it.
+    auto hear = [](PipeStream& stream) { StreamMaker::state_of(stream).read_ahead_all(); };
     try {
         task_group([&](TaskGroup& group) {
             if (!in.is_closing()) group.create_task([&] { feed(input); });
-            if (!err.is_closing()) group.create_task([&] { result.second = err.read(); });
-            if (!out.is_closing()) result.first = out.read();
+            if (!err.is_closing()) group.create_task([&] { hear(err); });
+            if (!out.is_closing()) hear(out);
         });
     } catch (const ExceptionGroup& group) {
         std::rethrow_exception(group.exceptions().front());
     }
     wait();
-    return result;
+    auto said = [](PipeStream& stream) { return stream.is_closing() ? "" : stream.read(); };
+    return {said(out), said(err)};
 }
 
 // --- starting -----------------------------------------------------------------------------------------------------
@@ -298,7 +300,11 @@ void Environment::set(const std::string& name, const std::string& value) {
     if (name.empty() || name.find('=') != std::string::npos)
         throw std::invalid_argument(std::string(kWhat) + ": no variable can be called \"" + name +
                                     "\"");
-    if (!entries_) entries_.emplace();
+    if (!entries_) {
+        entries_.emplace();
+        for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry)
+            entries_->emplace_back(*entry);
+    }
     std::erase_if(*entries_, [&](const std::string& entry) {
         return entry.starts_with(name) && entry[name.size()] == '=';
     });

@@ -22,7 +22,8 @@ public:
     static const Stdio pipe;     ///< a pipe; its other end is Process::in(), out() or err()
     static const Stdio devnull;  ///< nothing to be read, and what is written is dropped
     static const Stdio out;      ///< of the errors: where the output goes (asyncio's STDOUT)
-    /// This descriptor, which stays the caller's, and must stay open until the program has started.
+    /// This descriptor, which stays the caller's, and must stay open until the program has started. A stream's does not
+    /// block, and most programs cannot read or write such a one: give them one of your own.
     static constexpr Stdio from_fd(int fd) noexcept { return Stdio(fd < 0 ? kNoDescriptor : fd); }
 
     /// The descriptor, or less than 0.
@@ -56,7 +57,8 @@ public:
         none.entries_.emplace();
         return none;
     }
-    /// One more; the first one makes them replace those of this program. std::invalid_argument: no name can be that.
+    /// One more, in place of one of that name; of Environment(), beside those that this program has now.
+    /// std::invalid_argument: no name can be that.
     void set(const std::string& name, const std::string& value);
 
     /// "NAME=value"; none: this program's.
@@ -112,8 +114,9 @@ public:
     /// Writes `input` to the program and closes its input, reads all of its output and errors meanwhile, and waits for its
     /// end. Gives output and errors, "" for what is no pipe. That the program does not read all of its input is no error.
     ///
-    /// Cancelled, the program is left alone, and what was read is there for the streams' next read. UsageError: there is
-    /// input, but `in` is no pipe; another task reads; std::system_error of the streams.
+    /// Cancelled, the program is left alone, and what was read is there for the streams' next read, and the next
+    /// communicate(). Of the input a beginning may have been sent then, and its pipe is open. UsageError: there is input,
+    /// but `in` is no pipe; another task reads; std::system_error of the streams.
     std::pair<std::string, std::string> communicate(std::string_view input = {});
 
     /// Never hits another process, since it goes by a pidfd and not by the number. std::system_error: ESRCH once the
@@ -139,7 +142,8 @@ private:
 };
 
 /// Starts a program, with its name as the first argument; a name without a "/" is looked up in PATH. It gets the three
-/// streams and no other descriptor of this program, an empty signal mask, and signals' default actions.
+/// streams and no other descriptor of this program, an empty signal mask, and signals' default actions; but SIGHUP, SIGINT and
+/// SIGQUIT stay ignored where this program ignores them, as nohup's do.
 ///
 /// Waits until it is loaded, on a thread of the runtime's pool; cancelled there, what was started is killed. Two pidfds and
 /// the pipes are what it needs of descriptors; one stays for as long as the program runs.

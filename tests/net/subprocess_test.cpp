@@ -103,6 +103,21 @@ TEST_P(SubprocessTest, CommunicateWritesAndReadsAtTheSameTime) {
     });
 }
 
+TEST_P(SubprocessTest, WhatCommunicateHeardBeforeItsTimeIsThereForTheNext) {
+    run([] {
+        // Of both streams the end, and not that of the program; and of one stream only.
+        for (const char* closes : {"exec >&- 2>&-", "exec 2>&-"}) {
+            Process process = create_subprocess_shell(
+                "echo out; echo err >&2; " + std::string(closes) + "; exec sleep 1000", kPiped);
+            EXPECT_THROW(timeout(300ms, [&] { process.communicate(); }), TimeoutError);
+            process.kill();
+            auto [out, err] = process.communicate();
+            EXPECT_EQ(out, "out\n") << closes;
+            EXPECT_EQ(err, "err\n") << closes;
+        }
+    });
+}
+
 TEST_P(SubprocessTest, AProgramNeedNotReadItsInput) {
     run([] {
         Process process = create_subprocess_exec({"true"}, kPiped);
@@ -194,6 +209,11 @@ TEST_P(SubprocessTest, DirectoryAndEnvironmentAreWhatWasSaid) {
         ::setenv("WEFT_TEST_VARIABLE", "mine", 1);
         EXPECT_EQ(output_of("echo $WEFT_TEST_VARIABLE"), "mine\n");
         ::unsetenv("WEFT_TEST_VARIABLE");
+        weft::Environment more;
+        more.set("A", "1");
+        more.set("HOME", "/here");
+        EXPECT_EQ(output_of("echo $A $HOME $PATH", {.env = more}),
+                  "1 /here " + std::string(std::getenv("PATH")) + "\n");
         weft::Environment env{{"A", "1"}};
         env.set("A", "2");
         EXPECT_EQ(env.entries()->size(), 1U);
