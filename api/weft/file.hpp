@@ -43,8 +43,9 @@ using FileStatePtr = std::unique_ptr<FileState, FileStateDeleter>;
 ///
 /// Cancellation: a call that has not come to its turn on a thread is taken out, and nothing has happened. What the kernel
 /// does cannot be taken back and may use the caller's memory: it is waited for, a piece of 1 MiB at most of a long read or
-/// write, and then comes CancelledError, at which a write may have been done in part. So no memory is used after a call
-/// has returned, and a timeout may come late where the disk hangs.
+/// write, and then comes CancelledError, at which a write may have been done in part, and what a read() brought is lost,
+/// though the place has moved on: read_at() can be done again. So no memory is used after a call has returned, and a timeout
+/// may come late where the disk hangs.
 ///
 /// Cost: the way to a thread and back, besides the system call; large pieces cost less than many small ones. The threads are
 /// those of to_thread, cores + 4: more calls at once queue.

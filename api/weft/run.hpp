@@ -102,16 +102,25 @@ public:
     ConcurrentFuture() noexcept = default;
     explicit ConcurrentFuture(Task<R> task) noexcept : task_(std::move(task)) {}
 
-    /// Waits for the value; throws the error.
-    decltype(auto) result() const {
+    /// Waits for the value; throws the error. Of a temporary, as in runtime.submit(f).result(), the value is moved out.
+    decltype(auto) result() const& {
         wait(lowlevel::kNever);
         return task_.result();
     }
+    R result() && {
+        wait(lowlevel::kNever);
+        return take();
+    }
     /// The same with a limit; TimeoutError, and the work goes on.
     template <class Rep, class Period>
-    decltype(auto) result(std::chrono::duration<Rep, Period> limit) const {
+    decltype(auto) result(std::chrono::duration<Rep, Period> limit) const& {
         wait(detail::deadline_after(detail::to_duration(limit)));
         return task_.result();
+    }
+    template <class Rep, class Period>
+    R result(std::chrono::duration<Rep, Period> limit) && {
+        wait(detail::deadline_after(detail::to_duration(limit)));
+        return take();
     }
     bool cancel(const std::string& message = {}) const { return task_.cancel(message); }
     bool done() const noexcept { return task_.done(); }
@@ -120,6 +129,10 @@ public:
 
 private:
     void wait(TimePoint deadline) const;
+    R take() {
+        auto& core = static_cast<detail::TaskCore&>(*task_.core());
+        return detail::take_result(core, detail::result_of<R>(core));
+    }
     Task<R> task_;
 };
 

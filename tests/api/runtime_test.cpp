@@ -22,6 +22,10 @@ ContextVar<int> number{"number", 0};
 TEST_P(RuntimeTest, SubmittedWorkGivesItsValueToAPlainThread) {
     Runtime runtime(options());
     EXPECT_EQ(runtime.submit([] { return 42; }).result(), 42);
+    std::unique_ptr<int> moved = runtime.submit([] { return std::make_unique<int>(43); }).result();
+    EXPECT_EQ(*moved, 43);
+    moved = runtime.submit([] { return std::make_unique<int>(44); }).result(1min);
+    EXPECT_EQ(*moved, 44);
     EXPECT_EQ(runtime
                   .submit(weft::coroutine([] {
                       yield();
