@@ -267,6 +267,7 @@ bool Runtime::shutdown(TimePoint deadline) {
         [&] { ended = cancel_all_and_wait(*scheduler_, options_.shutdown_grace, deadline); },
         std::source_location::current());
     auto handle = detail::CoreRef::adopt(core);
+    core.ends_runtime = true;
     detail::launch_in(*scheduler_, core);
     // Not ended by a cancel, if the caller is a task of another runtime: what runs there refers to this frame.
     while (!core.word.done())
@@ -338,7 +339,8 @@ void Runner::close() {
         detail::make_task_core<void>(std::move(end_leftovers), std::source_location::current());
     auto handle = detail::CoreRef::adopt(core);
     if (core.context == nullptr) core.context = detail::context_retain(context_.handle());
-    // On a stack of the usual size, which is there: this may be because there was no memory for main's.
+    // On a stack of the usual size: this may be because there was no memory for main's.
+    core.ends_runtime = true;
     detail::launch_in(*runtime_->scheduler_, core);
     detail::run_until_done(*runtime_->scheduler_, core);
     detail::rethrow_failure(core);

@@ -74,6 +74,7 @@ void free_task(TaskCore& task) noexcept {
     task.started.store(false, std::memory_order_relaxed);
     task.is_callback = false;
     task.never_parks = false;
+    task.ends_runtime = false;
     // order [home]: relaxed - as above.
     task.scheduler.store(nullptr, std::memory_order_relaxed);
     task.stack = nullptr;

@@ -60,12 +60,13 @@ std::unique_ptr<Driver> Simulation::make_driver() {
 void Simulation::prepare(Scheduler& scheduler) {
     awake_ = std::make_unique<std::atomic<bool>[]>(scheduler.workers().size());
     awake_[0].store(true);
-    for (std::size_t i = 1; i < scheduler.workers().size(); ++i) {
+    for (std::size_t i = 0; i < scheduler.workers().size(); ++i) {
         Worker& worker = *scheduler.workers()[i];
-        if (!worker.reserve_spare()) {
+        if (!worker.reserve_to_run()) {
             abandon(scheduler);
             throw std::bad_alloc();
         }
+        if (i == 0) continue;
         worker.exceptions = exception_state_of_this_thread();
         worker.stack = &worker.take_spare();
         awake_[i].store(true);

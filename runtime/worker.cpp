@@ -17,7 +17,6 @@ namespace weft::rt {
 namespace {
 
 // A worker keeps this many loops of its own in reserve; more go back to the pool, half at a time.
-constexpr std::size_t kSparesToRun = 2;
 constexpr std::size_t kMostSpares = 128;
 
 thread_local Worker* this_threads_worker = nullptr;
@@ -45,11 +44,14 @@ Worker::Worker(Scheduler& s, unsigned worker_id, Rivals rivals, std::uint64_t se
       deque_(worker_id, rivals),
       random_(seed) {}
 
-Worker::~Worker() { give_spares_back(0); }
+Worker::~Worker() {
+    spend_last();
+    give_spares_back(0);
+}
 
 void Worker::run_on_this_thread() {
     check(current_worker() == nullptr, "a worker was started on a thread that is one already");
-    if (!reserve_to_run()) throw std::bad_alloc();
+    if (!reserve_spare()) throw std::bad_alloc();
     SignalStack signal_stack;  // an overflow must be reported from another stack
     unsigned long slack = sys::set_timer_slack_ns(1);
     exceptions = exception_state_of_this_thread();
@@ -62,7 +64,7 @@ void Worker::run_on_this_thread() {
     set_current_worker(nullptr);
     leave_thread_stack(native_);
     leave_.store(false);
-    give_spares_back(kSparesToRun);
+    give_spares_back(2);
     cache.flush();
     sys::set_timer_slack_ns(slack);
 }
@@ -88,8 +90,16 @@ bool Worker::add_spare() noexcept {
 }
 
 bool Worker::reserve_to_run() noexcept {
-    while (spare_count_ < kSparesToRun)
-        if (!add_spare()) return false;
+    if (!reserve_spare()) return false;
+    if (last_ == nullptr && add_spare()) last_ = &take_spare();
+    return last_ != nullptr;
+}
+
+bool Worker::spend_last() noexcept {
+    if (last_ == nullptr) return false;
+    last_->next = spares_;
+    spares_ = std::exchange(last_, nullptr);
+    ++spare_count_;
     return true;
 }
 
@@ -158,8 +168,11 @@ void Worker::loop(Worker* w) {
 }
 
 Worker& Worker::run_in_place(Worker& worker, TaskCore& task) noexcept {
-    if (!worker.reserve_spare() && !task.never_parks) {
-        fail_unstarted(task, std::make_exception_ptr(std::bad_alloc()));
+    if (!worker.reserve_spare() && !(task.ends_runtime && worker.spend_last())) {
+        if (task.never_parks)
+            run_without_spare(task);
+        else
+            fail_unstarted(task, std::make_exception_ptr(std::bad_alloc()));
         return worker;
     }
     task.started.store(true, std::memory_order_relaxed);
@@ -169,6 +182,14 @@ Worker& Worker::run_in_place(Worker& worker, TaskCore& task) noexcept {
     Worker& now = worker_after_task();
     now.current = nullptr;
     return now;
+}
+
+// Nothing is `current` meanwhile: what is the user's and destroyed with the callback finds itself outside of a task, and so
+// cannot wait.
+void Worker::run_without_spare(TaskCore& callback) noexcept {
+    callback.started.store(true, std::memory_order_relaxed);
+    call(callback);
+    finish_task(callback);
 }
 
 Worker& Worker::start_on_custom_stack(Worker& worker, TaskCore& task) noexcept {

@@ -72,8 +72,8 @@ public:
 
     /// Makes sure of invariant [spare]; false: no memory.
     bool reserve_spare() noexcept { return spares_ != nullptr || add_spare(); }
-    /// The stack that the loop begins on, and a spare: with these the runtime can also be shut down where no more can be
-    /// had. False: no memory. Kept from one run_on_this_thread() to the next.
+    /// The stack that the loop begins on, which stays from one run_on_this_thread() to the next, and one apart for what
+    /// shuts the runtime down. False: no memory.
     bool reserve_to_run() noexcept;
     void give_spares_back(std::size_t keep) noexcept;
 
@@ -116,8 +116,10 @@ private:
     void run_inline(TaskCore& task) noexcept;
     void run_inline_in_handler(TaskCore& task) noexcept;
     static Worker& run_in_place(Worker& worker, TaskCore& task) noexcept;
+    static void run_without_spare(TaskCore& callback) noexcept;
     static Worker& start_on_custom_stack(Worker& worker, TaskCore& task) noexcept;
     bool add_spare() noexcept;
+    bool spend_last() noexcept;
     Stack& take_spare() noexcept;
 
     // next.cpp
@@ -147,6 +149,7 @@ private:
     Stack native_;
     Stack* spares_ = nullptr;
     std::size_t spare_count_ = 0;
+    Stack* last_ = nullptr;
     TaskCore* handoff_ = nullptr;  // what the loop that is switched to shall run first
     TaskCore* front_ =
         nullptr;  // tasks that started one eagerly: they go on before the queue; linked by next

@@ -3,6 +3,8 @@
 #include <weft/weft.hpp>
 
 #include <new>
+#include <optional>
+#include <utility>
 #include <vector>
 
 #include "core_support.hpp"
@@ -33,6 +35,85 @@ TEST_P(MemoryTest, RunThrowsWhereMainGetsNoStack) {
     options.main_stack_size = std::size_t{16} << 20;
     NoMoreStacks none;
     EXPECT_THROW(weft::run([] {}, options), std::bad_alloc);
+}
+
+// Those that sleep have all the stacks, and are to be ended.
+TEST_P(MemoryTest, ARuntimeEndsThoughItsTasksHaveAllTheStacks) {
+    constexpr int kTasks = 300;
+    RunOptions options = this->options({.stack_size = new_stack_size()});
+    options.exception_handler = [](const ExceptionContext&) {};  // of those that got none
+    std::atomic<int> ended = 0;
+    auto sleep_until_the_end = [&] {
+        for (int i = 0; i < kTasks; ++i)
+            create_task([&] {
+                try {
+                    weft::sleep(1h);
+                } catch (const CancelledError&) {
+                    ++ended;
+                    throw;
+                }
+            });
+        weft::sleep(50ms);
+    };
+    std::optional<NoMoreStacks> none;
+    {
+        Runner runner(options);
+        runner.run([] {});  // so that main has its stack
+        none.emplace();
+        runner.run(sleep_until_the_end);
+    }
+    EXPECT_GT(ended.exchange(0), 0);
+    none.reset();
+    options.stack_size = new_stack_size();
+    {
+        Runtime runtime(options);
+        none.emplace();
+        runtime.submit(sleep_until_the_end).result();
+    }
+    EXPECT_GT(ended, 0);
+}
+
+// What was to be told by a callback of the engine's own had the last hold of the task, and so destroys its result: outside
+// of a task, since there is no stack for it to wait on.
+TEST_P(MemoryTest, AResultIsDestroyedThoughItsTaskGotNoStack) {
+    struct Waits {
+        std::atomic<int>* destroyed = nullptr;
+        explicit Waits(std::atomic<int>* count) : destroyed(count) {}
+        Waits(Waits&& other) noexcept : destroyed(std::exchange(other.destroyed, nullptr)) {}
+        ~Waits() {
+            if (destroyed == nullptr) return;
+            if (lowlevel::in_task()) weft::sleep(1ms);
+            ++*destroyed;
+        }
+    };
+    std::atomic<int> destroyed = 0;
+    RunOptions options{.stack_size = new_stack_size(),
+                       .exception_handler = [](const ExceptionContext&) {}};
+    run(options, [&] {
+        NoMoreStacks none;
+        Event over;
+        std::vector<Task<void>> waiters;
+        do {
+            waiters.push_back(create_task([&] { over.wait(); }));
+            settle();
+        } while (!waiters.back().done());
+        // One stack is free again: for the child, and after it for the task that it makes, which runs before the callback.
+        waiters.front().cancel();
+        EXPECT_THROW(await(waiters.front()), CancelledError);
+        try {
+            task_group([&](TaskGroup& tg) {
+                tg.create_task([&] {
+                    waiters.push_back(create_task([&] { over.wait(); }));
+                    return Waits(&destroyed);
+                });
+            });
+        } catch (const ExceptionGroup&) {  // with more workers there may be none for it
+            ++destroyed;
+        }
+        over.set();
+        for (Task<void>& waiter : waiters) gather(return_exceptions, waiter);
+    });
+    EXPECT_EQ(destroyed, 1);
 }
 
 // The tasks that could not begin end where each next one could not either: what tells of their end must not need a stack.

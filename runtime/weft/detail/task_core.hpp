@@ -138,6 +138,8 @@ struct TaskCore : Core {
     /// Its step cannot park, so it needs no stack to go on with meanwhile, and runs where there is no memory for one:
     /// a wake-up that comes by way of a callback is not lost.
     bool never_parks = false;
+    /// What shuts the runtime down: where there is no stack for it to wait on, it gets one that was kept for it.
+    bool ends_runtime = false;
     /// A cancel that comes now changes nothing: its group has cancelled the children already and waits for them.
     std::atomic<bool> keeps_waiting{false};
     /// Which deque entry, if any, stands for this task: {worker + 1 : 16, position : 48}; see deque.hpp.
