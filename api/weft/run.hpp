@@ -98,16 +98,22 @@ struct RunOptions {
 /// thread; shared.
 template <class R>
 class ConcurrentFuture {
+    static constexpr bool kMovesOut =
+        std::is_void_v<R> || std::is_reference_v<R> || std::is_move_constructible_v<R>;
+
 public:
     ConcurrentFuture() noexcept = default;
     explicit ConcurrentFuture(Task<R> task) noexcept : task_(std::move(task)) {}
 
-    /// Waits for the value; throws the error. Of a temporary, as in runtime.submit(f).result(), the value is moved out.
+    /// Waits for the value; throws the error. Of a temporary, as in runtime.submit(f).result(), the value is moved out, where
+    /// it can be: copies of the future have none then.
     decltype(auto) result() const& {
         wait(lowlevel::kNever);
         return task_.result();
     }
-    R result() && {
+    R result() &&
+        requires kMovesOut
+    {
         wait(lowlevel::kNever);
         return take();
     }
@@ -118,7 +124,9 @@ public:
         return task_.result();
     }
     template <class Rep, class Period>
-    R result(std::chrono::duration<Rep, Period> limit) && {
+    R result(std::chrono::duration<Rep, Period> limit) &&
+        requires kMovesOut
+    {
         wait(detail::deadline_after(detail::to_duration(limit)));
         return take();
     }
