@@ -117,9 +117,13 @@ private:
 
     void add_listener(const SocketAddress& address, const char* what);
     void accept_from(Descriptor& listener, TaskGroup& connections);
+    int accept_one(Descriptor& listener, TaskGroup& connections);
+    static int wait_for_one(Descriptor& listener);
     int take(int fd, Seat seat, TaskGroup& connections);
     void serve_one(Descriptor socket, Seat seat);
-    void pause(int error, Duration& length);
+    static void report(int error) noexcept;
+    void report(const std::exception_ptr& error) const noexcept;
+    static void pause(int error, Duration& length);
 
     const std::unique_ptr<ConnectionHandler> handler_;
     const ServerOptions options_;
@@ -219,6 +223,11 @@ void ServerState::start() {
             } named{state};
             task_group([&](TaskGroup& connections) {
                 state.handlers_.store(&connections.state_);
+                // Before it waits for the handlers that still run.
+                struct Closing {
+                    ServerState& state;
+                    ~Closing() { state.close(); }
+                } closing{state};
                 // A flood that leaves no memory for one more stack shall not end those that are served.
                 connections.state_.go_on_without_unstarted();
                 task_group([&](TaskGroup& acceptors) {
@@ -272,17 +281,18 @@ private:
     bool taken_ = false;
 };
 
+int ServerState::accept_one(Descriptor& listener, TaskGroup& connections) {
+    Seat seat(*this);
+    int result = listener.once(calls::accept);
+    return result < 0 ? result : take(result, std::move(seat), connections);
+}
+
 void ServerState::accept_from(Descriptor& listener, TaskGroup& connections) {
     Duration pause_length{};
     for (int in_a_row = 1;; ++in_a_row) {
-        Seat seat(*this);
-        int result = 0;
-        try {
-            result = listener.retry(Side::in, "Server.accept", calls::accept);
-        } catch (const std::system_error& error) {
-            result = -error.code().value();  // it could not be watched
-        }
-        if (result >= 0) result = take(result, std::move(seat), connections);
+        int result = accept_one(listener, connections);
+        // Without a seat: others may have it meanwhile, who listen for this server too.
+        if (result == -EAGAIN) result = wait_for_one(listener);
         if (result == 0) {
             pause_length = {};
         } else if (result == -EBADF) {
@@ -296,12 +306,29 @@ void ServerState::accept_from(Descriptor& listener, TaskGroup& connections) {
     }
 }
 
-void ServerState::pause(int error, Duration& length) {
-    if (length == Duration{})
+/// 0; or an error of the kernel's.
+int ServerState::wait_for_one(Descriptor& listener) {
+    try {
+        return listener.wait(Side::in, "Server.accept");
+    } catch (const std::system_error& error) {
+        if (!is_shortage(error.code().value())) throw;
+        return -error.code().value();  // it could not be watched
+    }
+}
+
+void ServerState::report(int error) noexcept {
+    try {
         report_error("a server pauses: no connection can be accepted",
                      std::make_exception_ptr(
                          std::system_error(error, std::generic_category(), "weft::Server: accept")),
                      nullptr, {});
+    } catch (const std::bad_alloc&) {
+        // It is what the server pauses for.
+    }
+}
+
+void ServerState::pause(int error, Duration& length) {
+    if (length == Duration{}) report(error);
     length = std::clamp<Duration>(length * 2, kShortestPause, kLongestPause);
     weft::sleep(length);
 }
@@ -321,6 +348,16 @@ int ServerState::take(int fd, Seat seat, TaskGroup& connections) {
     }
 }
 
+void ServerState::report(const std::exception_ptr& error) const noexcept {
+    std::string what = "error in the handler of a connection";
+    try {
+        what += " to " + addresses_.front().to_string();
+    } catch (const std::bad_alloc&) {
+        // Without its address, then.
+    }
+    report_error(what, error, nullptr, {});
+}
+
 void ServerState::serve_one(Descriptor socket, Seat) {
     // What is accepted is of the listener's kind.
     const StreamKind kind = addresses_.front().is_unix() ? StreamKind::socket : StreamKind::tcp;
@@ -333,8 +370,7 @@ void ServerState::serve_one(Descriptor socket, Seat) {
     } catch (const KeyboardInterrupt&) {
         throw;
     } catch (...) {
-        report_error("error in the handler of a connection to " + addresses_.front().to_string(),
-                     std::current_exception(), nullptr, {});
+        report(std::current_exception());
     }
 }
 
@@ -402,15 +438,19 @@ void Server::cancel() noexcept {
     if (state_ != nullptr) state_->cancel();
 }
 
-void Server::wait_closed() { state_of(state_).wait_closed(); }
+// Held: a handler may destroy the Server meanwhile.
+void Server::wait_closed() {
+    auto state = state_;
+    state_of(state).wait_closed();
+}
 
 void Server::serve_forever() {
-    detail::ServerState& state = state_of(state_);
+    auto state = state_;
     try {
-        state.wait_closed();
+        state_of(state).wait_closed();
     } catch (const CancelledError&) {
-        state.close();
-        state.wait_to_the_end();
+        state->close();
+        state->wait_to_the_end();
         throw;
     }
 }

@@ -100,7 +100,7 @@ public:
     /// handler of its own calls it.
     void wait_closed();
     /// Waits until it is closed, or this wait is cancelled: then it closes the server and waits for the last handler
-    /// (asyncio's serve_forever).
+    /// (asyncio's serve_forever). UsageError as in wait_closed().
     void serve_forever();
 
 private:

@@ -66,6 +66,56 @@ TEST_P(ServerLifeTest, AHandlerMayEndItsServerAndDoesNotWaitForItself) {
     });
 }
 
+// The server is gone when its end is heard of.
+TEST_P(ServerLifeTest, AHandlerMayEndAServerThatOthersWaitFor) {
+    run([] {
+        for (bool forever : {false, true}) {
+            std::optional<Server> server;
+            server.emplace(start_server([&](TcpStream) { server.reset(); }, "127.0.0.1", 0));
+            auto waiter =
+                create_task([&] { forever ? server->serve_forever() : server->wait_closed(); });
+            settle();
+            open_connection("127.0.0.1", server->port());
+            await(waiter);
+            EXPECT_FALSE(server);
+        }
+    });
+}
+
+// A handler takes its time to end, and the one that accepts is gone.
+TEST_P(ServerLifeTest, AServerThatIsCancelledIsClosedBeforeItsHandlersHaveEnded) {
+    run([] {
+        Event served;
+        Event may_end;
+        Server server = start_server(
+            [&](TcpStream) {
+                served.set();
+                ShieldScope shield;
+                may_end.wait();
+            },
+            "127.0.0.1", 0);
+        TcpStream client = open_connection("127.0.0.1", server.port());
+        served.wait();
+        for (AnyTask task : all_tasks())
+            if (task != current_task()) task.cancel();
+        yield_until([&] { return !server.is_serving(); });
+        EXPECT_EQ(server.connections(), 1U);
+        may_end.set();
+        server.wait_closed();
+    });
+}
+
+// One that has nobody to accept holds no place.
+TEST_P(ServerLifeTest, FewerConnectionsAtOnceThanListenersAreServedAll) {
+    run([] {
+        Server server = start_server([](TcpStream stream) { stream.write("x"); }, "127.0.0.1", 0,
+                                     {.shards = 4, .max_connections = 1});
+        // The kernel deals them out to the shards by a hash.
+        for (int i = 0; i < 30; ++i)
+            EXPECT_EQ(open_connection("127.0.0.1", server.port()).read(1), "x");
+    });
+}
+
 }  // namespace
 
 }  // namespace weft::test

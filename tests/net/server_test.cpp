@@ -436,7 +436,7 @@ int answer_of(int fd) {
 }
 
 TEST_P(ServerTest, WithoutMemoryForAStackItEndsThatConnectionAlone) {
-    constexpr int kMore = 150;  // stacks are made 64 at a time
+    constexpr int kMore = 100;  // stacks are made 64 at a time
     Reports reports;
     run({.stack_size = new_stack_size(), .exception_handler = reports.handler()}, [&] {
         Server server = start_server(echo, "127.0.0.1", 0, {.max_connections = kMore + 1});
