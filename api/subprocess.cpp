@@ -141,20 +141,23 @@ std::pair<std::string, std::string> ProcessState::communicate(std::string_view i
     auto& [in, out, err] = streams;
     if (in.is_closing() && !input.empty())
         throw UsageError("weft::Process::communicate: there is input, but no pipe for it");
+    const bool hears_out = !out.is_closing();
+    const bool hears_err = !err.is_closing();
     // Cancelled in one of the waits, what has come of either stream stays in it.
-    auto hear = [](PipeStream& stream) { StreamMaker::state_of(stream).read_ahead_all(); };
+    auto hear = [](PipeStream& stream) {
+        StreamMaker::state_of(stream, "weft::Process::communicate").read_ahead_all();
+    };
     try {
         task_group([&](TaskGroup& group) {
             if (!in.is_closing()) group.create_task([&] { feed(input); });
-            if (!err.is_closing()) group.create_task([&] { hear(err); });
-            if (!out.is_closing()) hear(out);
+            if (hears_err) group.create_task([&] { hear(err); });
+            if (hears_out) hear(out);
         });
     } catch (const ExceptionGroup& group) {
         std::rethrow_exception(group.exceptions().front());
     }
     wait();
-    auto said = [](PipeStream& stream) { return stream.is_closing() ? "" : stream.read(); };
-    return {said(out), said(err)};
+    return {hears_out ? out.read() : "", hears_err ? err.read() : ""};
 }
 
 // --- starting -----------------------------------------------------------------------------------------------------
@@ -301,9 +304,10 @@ void Environment::set(const std::string& name, const std::string& value) {
         throw std::invalid_argument(std::string(kWhat) + ": no variable can be called \"" + name +
                                     "\"");
     if (!entries_) {
-        entries_.emplace();
+        std::vector<std::string> own;
         for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry)
-            entries_->emplace_back(*entry);
+            own.emplace_back(*entry);
+        entries_ = std::move(own);
     }
     std::erase_if(*entries_, [&](const std::string& entry) {
         return entry.starts_with(name) && entry[name.size()] == '=';

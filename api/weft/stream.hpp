@@ -41,8 +41,8 @@ struct StreamMaker {
         return S(std::move(state));
     }
     template <class S>
-    static StreamState& state_of(S& stream) noexcept {
-        return *stream.state_;
+    static StreamState& state_of(S& stream, const char* what) {
+        return stream.state(what);
     }
 };
 }  // namespace detail

@@ -115,8 +115,8 @@ public:
     /// end. Gives output and errors, "" for what is no pipe. That the program does not read all of its input is no error.
     ///
     /// Cancelled, the program is left alone, and what was read is there for the streams' next read, and the next
-    /// communicate(). Of the input a beginning may have been sent then, and its pipe is open. UsageError: there is input,
-    /// but `in` is no pipe; another task reads; std::system_error of the streams.
+    /// communicate(). Of the input a beginning may have been sent then; until it is all sent, its pipe is open. UsageError:
+    /// there is input, but `in` is no pipe, or is closed; another task reads; std::system_error of the streams.
     std::pair<std::string, std::string> communicate(std::string_view input = {});
 
     /// Never hits another process, since it goes by a pidfd and not by the number. std::system_error: ESRCH once the

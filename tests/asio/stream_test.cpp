@@ -88,7 +88,9 @@ TEST_P(AsioStreamTest, AServersTeardownIsNotKeptByAClientThatGoesOnSending) {
         teardown(role_type::server, server, error);
         EXPECT_FALSE(error) << error.message();
         EXPECT_TRUE(pair.a.is_closing());
-        EXPECT_EQ(await(client), EPIPE);
+        // It is reset, for it has not been read to its end.
+        const int error_of_client = await(client);
+        EXPECT_TRUE(error_of_client == EPIPE || error_of_client == ECONNRESET) << error_of_client;
         EXPECT_LT(sent, kReads + kBuffersMost);
     });
 }

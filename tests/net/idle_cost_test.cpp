@@ -4,6 +4,8 @@
 #include <fstream>
 #include <optional>
 
+#include <sys/prctl.h>
+
 #include "net_support.hpp"
 #include "sanitizers.hpp"
 
@@ -73,6 +75,7 @@ std::size_t cost_of_one(Handler&& handler, std::size_t wanted) {
 /// For a process that has run nothing before: stacks that other tests have left would cost nothing.
 template <class Handler>
 void exit_with_0_if_cheap(Handler&& handler, std::size_t wanted) {
+    ::prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);  // a huge page of the heap would be shared by few
     const std::size_t cost = cost_of_one(handler, wanted);
     std::fprintf(stderr, "%zu bytes for each of %zu\n", cost, wanted);
     std::_Exit(cost > 1'000 && cost <= 6 * 1024 && !::testing::Test::HasFailure() ? 0 : 1);
