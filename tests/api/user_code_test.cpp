@@ -108,13 +108,16 @@ TEST_P(CallbackOfAnEndedRuntimeTest, MayAskTheTaskWhoseCancelEndedItsFuture) {
                                       })](const Future<int>&) { ADD_FAILURE() << "called"; });
         });
         run([&] {
+            Event is_known;  // whoever destroys the callback asks for the task
             gathering = create_task([&] {
+                is_known.wait();
                 auto all = [&] { gather(return_exceptions, wait_for_ever, future); };
                 if (by == By::timeout)
                     EXPECT_THROW(timeout(1ms, all), TimeoutError);
                 else
                     EXPECT_THROW(all(), CancelledError);
             });
+            is_known.set();
             settle();
             if (by == By::task) gathering.cancel();
             if (by == By::thread) {
