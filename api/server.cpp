@@ -255,29 +255,24 @@ void ServerState::close() noexcept {
 /// A place among the connections: one of max_connections, and counted once somebody has taken it.
 class ServerState::Seat {
 public:
-    explicit Seat(ServerState& server) : server_(server.slots_ ? acquire(server) : server) {}
+    explicit Seat(ServerState& server) : server_(&server) {
+        if (server.slots_) server.slots_->acquire();
+    }
     Seat(Seat&& other) noexcept
-        : server_(other.server_),
-          held_(std::exchange(other.held_, false)),
-          taken_(std::exchange(other.taken_, false)) {}
+        : server_(std::exchange(other.server_, nullptr)), taken_(other.taken_) {}
     Seat& operator=(Seat&&) = delete;
     ~Seat() {
-        if (taken_) --server_.connections_;
-        if (held_ && server_.slots_) server_.slots_->release();
+        if (server_ == nullptr) return;
+        if (taken_) --server_->connections_;
+        if (server_->slots_) server_->slots_->release();
     }
     void take() noexcept {
-        ++server_.connections_;
+        ++server_->connections_;
         taken_ = true;
     }
 
 private:
-    static ServerState& acquire(ServerState& server) {
-        server.slots_->acquire();
-        return server;
-    }
-
-    ServerState& server_;
-    bool held_ = true;
+    ServerState* server_;
     bool taken_ = false;
 };
 
@@ -349,13 +344,12 @@ int ServerState::take(int fd, Seat seat, TaskGroup& connections) {
 }
 
 void ServerState::report(const std::exception_ptr& error) const noexcept {
-    std::string what = "error in the handler of a connection";
     try {
-        what += " to " + addresses_.front().to_string();
+        report_error("error in the handler of a connection to " + addresses_.front().to_string(),
+                     error, nullptr, {});
     } catch (const std::bad_alloc&) {
-        // Without its address, then.
+        // The connection is closed all the same, and the others go on.
     }
-    report_error(what, error, nullptr, {});
 }
 
 void ServerState::serve_one(Descriptor socket, Seat) {

@@ -149,7 +149,7 @@ private:
     Stack native_;
     Stack* spares_ = nullptr;
     std::size_t spare_count_ = 0;
-    Stack* last_ = nullptr;
+    Stack* last_ = nullptr;        // out of the tasks' reach, for what ends the runtime
     TaskCore* handoff_ = nullptr;  // what the loop that is switched to shall run first
     TaskCore* front_ =
         nullptr;  // tasks that started one eagerly: they go on before the queue; linked by next

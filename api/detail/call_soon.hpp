@@ -9,7 +9,7 @@
 namespace weft::detail {
 
 /// Any thread: calls f, which must not wait nor run what is a user's, in a worker in the next turn. False: no memory, f
-/// will not be called.
+/// will not be called. What f holds may be a user's, and is destroyed with it.
 template <class F>
 bool call_soon(rt::Scheduler& scheduler, const F& f) noexcept {
     try {
