@@ -186,8 +186,10 @@ bool TaskGroupState::run_unstarted_inline() noexcept {
 void TaskGroupState::note_cancel(const std::string& message) {
     {
         std::lock_guard guard(lock_);
-        // Whether it is our own, for the body, or from outside is told by the count, at the end.
-        if (cancelled_ == nullptr) cancelled_ = std::make_exception_ptr(CancelledError(message));
+        // Whether it is our own, for the body, or from outside is told by the count, at the end. Ours has no message: the
+        // one of a cancel that comes from outside after it is not lost.
+        if (cancelled_ == nullptr || (body_interrupted_ && !message.empty()))
+            cancelled_ = std::make_exception_ptr(CancelledError(message));
     }
     abort(message);
 }

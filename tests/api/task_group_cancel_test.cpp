@@ -380,6 +380,38 @@ TEST_P(TaskGroupCancelTest, ACancelFromOutsideWhileACancelledGroupEndsComesOutOf
     });
 }
 
+// The group's own, which ends the block, has no message and must not stand in its place.
+TEST_P(TaskGroupCancelTest, ACancelFromOutsideAfterTheBlockWasCutShortKeepsItsMessage) {
+    run([] {
+        Event block_ended;
+        Event cancelled_from_outside;
+        auto parent = create_task([&] {
+            task_group([&](TaskGroup& group) {
+                Event started;
+                group.create_task([&] {
+                    ShieldScope shield;
+                    started.set();
+                    cancelled_from_outside.wait();
+                    weft::sleep(1ms);
+                });
+                started.wait();
+                group.cancel();
+                try {
+                    wait_for_ever();
+                } catch (const CancelledError&) {
+                    block_ended.set();
+                    throw;
+                }
+            });
+            ADD_FAILURE() << "went on";
+        });
+        block_ended.wait();
+        parent.cancel("outside");
+        cancelled_from_outside.set();
+        EXPECT_EQ(cancel_message_of([&] { await(parent); }), "outside");
+    });
+}
+
 TEST_P(TaskGroupCancelTest, ACancelFromOutsideComesOutOfACancelledGroup) {
     run([] {
         auto parent = create_task([] {

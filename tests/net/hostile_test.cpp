@@ -4,6 +4,7 @@
 #include <fstream>
 
 #include "net_support.hpp"
+#include "sanitizers.hpp"
 
 namespace weft::test {
 
@@ -171,7 +172,10 @@ TEST_P(HostileTest, ALineOfAQuarterGigabyteCostsReadlineNoMemory) {
         server.wait_closed();
         EXPECT_GT(refusals, 100);
         EXPECT_LE(rest.size(), Stream::kDefaultLimit);
-        EXPECT_LT(grown, kLine / 2);
+        // AddressSanitizer keeps what was freed for a while, up to a quarter of a gigabyte.
+        if (!WEFT_ASAN) {
+            EXPECT_LT(grown, kLine / 2);
+        }
     });
 }
 
