@@ -1,4 +1,5 @@
 #include <weft/detail/engine.hpp>
+#include <weft/detail/offload_call.hpp>
 #include <weft/time.hpp>
 
 #include <stdexcept>
@@ -112,10 +113,8 @@ void Timeout::reschedule(TimePoint when) {
 
 std::optional<TimePoint> current_deadline() noexcept {
     const detail::TaskCore* task = detail::current_task();
-    if (task == nullptr) return std::nullopt;
-    TimePoint earliest = lowlevel::kNever;
-    for (const detail::ScopeNode* node = task->scopes; node != nullptr; node = node->outer)
-        if (node->limit != nullptr) earliest = std::min(earliest, node->limit->deadline);
+    TimePoint earliest =
+        task != nullptr ? detail::deadline_of_task(*task) : detail::deadline_of_running_call();
     if (earliest == lowlevel::kNever) return std::nullopt;
     return earliest;
 }

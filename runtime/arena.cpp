@@ -1,6 +1,12 @@
 #include "arena.hpp"
 
+#include <weft/detail/basic_errors.hpp>
+
+#include <algorithm>
 #include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <utility>
 
 #include <oneapi/tbb/global_control.h>
 #include <oneapi/tbb/task_arena.h>
@@ -12,11 +18,17 @@ namespace weft::rt {
 
 struct ArenaCall::Impl {
     OffloadCall& call;
+    std::size_t threads_most;
     // Isolated: nothing outside of weft cancels it.
     oneapi::tbb::task_group_context context{oneapi::tbb::task_group_context::isolated};
+    // Of those in the arena; guarded by its lock, as what follows.
+    Impl* prev = nullptr;
+    Impl* next = nullptr;
+    bool killed = false;  // what it gives is no result: algorithms return when they are cut short
 };
 
-ArenaCall::ArenaCall(OffloadCall& call) : impl_(new Impl{call}) {}
+ArenaCall::ArenaCall(OffloadCall& call, std::size_t threads_most)
+    : impl_(new Impl{call, threads_most}) {}
 ArenaCall::~ArenaCall() = default;
 void ArenaCall::cancel() noexcept { impl_->context.cancel_group_execution(); }
 
@@ -26,57 +38,200 @@ namespace {
 int nice_of_this_thread() noexcept { return ::getpriority(PRIO_PROCESS, 0); }
 void set_nice_of_this_thread(int value) noexcept { ::setpriority(PRIO_PROCESS, 0, value); }
 
-/// Sets the nice value of oneTBB's threads as they come into the arena, to that of the thread that made the arena and so much
-/// more. Not to their own and so much more: a thread that one of the arena's has started begins with the lowered one. They
+// oneTBB itself would make its state for any thread that asks.
+thread_local bool is_arenas_thread = false;
+
+/// What threads are told as they come into an arena. Their nice value becomes that of the thread that made the arena and so
+/// much more. Not their own and so much more: a thread that one of the arena's has started begins with the lowered one. They
 /// get it back as they leave, where that is allowed; but a thread that is still there at the arena's end is not told, and so
 /// an arena that lowers nothing sets it too, once any other has.
-class GivesWay : public oneapi::tbb::task_scheduler_observer {
+class Greeter : public oneapi::tbb::task_scheduler_observer {
 public:
-    GivesWay(oneapi::tbb::task_arena& arena, int nice)
-        : task_scheduler_observer(arena), base_(nice_of_this_thread()), nice_(nice) {
+    Greeter(oneapi::tbb::task_arena& arena, int base, int nice)
+        : task_scheduler_observer(arena), base_(base), nice_(nice) {
         if (nice_ != 0) any_has.store(true);
-        if (any_has.load()) observe(true);
+        sets_nice_ = any_has.load();
+        observe(true);
     }
-    ~GivesWay() override { observe(false); }
+    ~Greeter() override { observe(false); }
 
-    void on_scheduler_entry(bool) override { set_nice_of_this_thread(base_ + nice_); }
-    void on_scheduler_exit(bool) override { set_nice_of_this_thread(base_); }
+    void on_scheduler_entry(bool) override {
+        is_arenas_thread = true;
+        if (sets_nice_) set_nice_of_this_thread(base_ + nice_);
+    }
+    void on_scheduler_exit(bool) override {
+        is_arenas_thread = false;
+        if (sets_nice_) set_nice_of_this_thread(base_);
+    }
 
 private:
     static inline std::atomic<bool> any_has{false};
     const int base_;
     const int nice_;
+    bool sets_nice_;
+};
+
+/// oneTBB's limit for the whole process is the least that anybody asks for, and an arena whose slots are beyond it waits until
+/// threads leave another. So weft asks once, for what all its arenas together want.
+class Parallelism {
+public:
+    explicit Parallelism(unsigned cores) : cores_(cores) {
+        std::lock_guard guard(shared().mutex);
+        adjust(shared().wanted + cores_);
+    }
+    ~Parallelism() {
+        std::lock_guard guard(shared().mutex);
+        adjust(shared().wanted - cores_);
+    }
+    Parallelism(const Parallelism&) = delete;
+    Parallelism& operator=(const Parallelism&) = delete;
+
+private:
+    using Limit = oneapi::tbb::global_control;
+    struct Shared {
+        std::mutex mutex;
+        std::size_t wanted = 0;
+        std::unique_ptr<Limit> limit;
+    };
+    static Shared& shared() {
+        static auto& shared = *new Shared;  // arenas may be ended by static destructors
+        return shared;
+    }
+    static void adjust(std::size_t wanted) {
+        // oneTBB allows one thread fewer, since it counts on the thread that enters; ours never enters.
+        auto limit = wanted == 0
+                         ? nullptr
+                         : std::make_unique<Limit>(Limit::max_allowed_parallelism, wanted + 1);
+        shared().wanted = wanted;
+        shared().limit = std::move(limit);
+    }
+    const unsigned cores_;
 };
 
 }  // namespace
 
 struct Arena::Impl {
-    // oneTBB allows cores - 1 worker threads by itself, since it counts on the thread that enters; ours never enters.
-    oneapi::tbb::global_control limit;
-    oneapi::tbb::task_arena arena;
-    GivesWay gives_way;
-
+    const detail::ArenaOptions options;
+    const int base_nice = nice_of_this_thread();
+    Parallelism parallelism;
     // No slot is kept for outside threads: workers of weft never enter.
-    Impl(unsigned cores, int nice)
-        : limit(oneapi::tbb::global_control::max_allowed_parallelism, cores + 1),
-          arena(static_cast<int>(cores), 0),
-          gives_way(arena, nice) {}
+    oneapi::tbb::task_arena arena;
+    Greeter greeter;
+
+    mutable std::mutex mutex;
+    std::condition_variable ended;
+    bool closing = false;
+    ArenaCall::Impl* first = nullptr;  // all calls that have not ended
+    detail::OffloadMeter meter;
+
+    explicit Impl(const detail::ArenaOptions& given)
+        : options(given),
+          parallelism(given.cores),
+          arena(static_cast<int>(given.cores), 0),
+          greeter(arena, base_nice, given.nice) {}
+
+    void add(ArenaCall::Impl& call) {
+        std::lock_guard guard(mutex);
+        if (closing) throw Error("'" + options.name + "' has been shut down");
+        call.next = first;
+        if (first != nullptr) first->prev = &call;
+        first = &call;
+        meter.handed_in(call.call);
+    }
+    void unlink(ArenaCall::Impl& call) noexcept {
+        (call.prev != nullptr ? call.prev->next : first) = call.next;
+        if (call.next != nullptr) call.next->prev = call.prev;
+    }
+    void run(ArenaCall::Impl& call) {
+        // run() throws nothing: it keeps the user's exception. A context that is cancelled before runs nothing.
+        oneapi::tbb::task_group group(call.context);
+        group.run_and_wait([&] {
+            {
+                std::lock_guard guard(mutex);
+                meter.began(call.call);
+            }
+            call_offloaded(call.call);
+        });
+    }
+    void run_within_limit(ArenaCall::Impl& call) noexcept {
+        try {
+            if (call.threads_most == 0 || call.threads_most >= options.cores) return run(call);
+            // An arena in the arena: this thread goes in, and as few others as are left to it.
+            oneapi::tbb::task_arena few(static_cast<int>(call.threads_most), 1);
+            Greeter greets(few, base_nice, options.nice);
+            few.execute([&] { run(call); });
+        } catch (...) {
+            // oneTBB's own: it had no memory.
+            call.call.error = std::current_exception();
+        }
+    }
+    void end(ArenaCall::Impl& call) noexcept {
+        std::lock_guard guard(mutex);
+        unlink(call);
+        call.call.ran ? meter.ended(call.call) : meter.taken_back();
+        if (call.killed && call.call.error == nullptr)
+            call.call.error = std::make_exception_ptr(
+                Error("'" + options.name + "' was shut down before the call ended"));
+        if (first == nullptr) ended.notify_all();
+    }
+    void give_up(ArenaCall::Impl& call) noexcept {
+        std::lock_guard guard(mutex);
+        unlink(call);
+        meter.not_started();
+        if (first == nullptr) ended.notify_all();
+    }
 };
 
-Arena::Arena(unsigned cores, int nice) : impl_(new Impl(cores, nice)) {}
-Arena::~Arena() = default;
+Arena::Arena(const detail::ArenaOptions& options) : impl_(new Impl(options)) {}
+
+Arena::~Arena() {
+    close(detail::Outstanding::drain);
+    join();
+}
 
 void Arena::enqueue(ArenaCall& call) {
-    impl_->arena.enqueue([impl = call.impl_.get()] {
-        OffloadCall& offloaded = impl->call;
-        {
-            // run() throws nothing: it keeps the user's exception. A context that is cancelled before runs nothing.
-            oneapi::tbb::task_group group(impl->context);
-            group.run_and_wait([&] { call_offloaded(offloaded); });
-        }
-        // Last: `impl` belongs to the waiter's frame, which may go on now.
-        finish_offload(offloaded);
-    });
+    ArenaCall::Impl* one = call.impl_.get();
+    impl_->add(*one);
+    try {
+        impl_->arena.enqueue([impl = impl_.get(), one] {
+            OffloadCall& offloaded = one->call;
+            impl->run_within_limit(*one);
+            impl->end(*one);
+            // Last: `one` belongs to the waiter's frame, which may go on now.
+            finish_offload(offloaded);
+        });
+    } catch (...) {
+        impl_->give_up(*one);
+        throw;
+    }
+}
+
+void Arena::close(detail::Outstanding outstanding) noexcept {
+    std::lock_guard guard(impl_->mutex);
+    impl_->closing = true;
+    if (outstanding == detail::Outstanding::drain) return;
+    for (ArenaCall::Impl* call = impl_->first; call != nullptr; call = call->next) {
+        call->killed = true;
+        call->context.cancel_group_execution();
+    }
+}
+
+void Arena::join() noexcept {
+    std::unique_lock guard(impl_->mutex);
+    impl_->ended.wait(guard, [this] { return impl_->first == nullptr; });
+}
+
+detail::ExecutorFigures Arena::figures() const noexcept {
+    std::lock_guard guard(impl_->mutex);
+    detail::ExecutorFigures figures = impl_->meter.figures();
+    figures.threads = impl_->options.cores;
+    figures.idle = figures.threads - std::min(figures.threads, figures.running);
+    return figures;
+}
+
+InArena in_arena() noexcept {
+    if (!is_arenas_thread) return InArena::no;
+    return oneapi::tbb::is_current_task_group_canceling() ? InArena::cancelled : InArena::yes;
 }
 
 }  // namespace weft::rt

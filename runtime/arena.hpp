@@ -13,7 +13,8 @@ namespace weft::rt {
 
 class ArenaCall {
 public:
-    explicit ArenaCall(OffloadCall& call);
+    /// With at most so many threads of the arena's; 0: all of them.
+    ArenaCall(OffloadCall& call, std::size_t threads_most);
     ~ArenaCall();
     ArenaCall(const ArenaCall&) = delete;
     ArenaCall& operator=(const ArenaCall&) = delete;
@@ -28,16 +29,27 @@ private:
 
 class Arena {
 public:
-    /// In it, oneTBB's threads have this thread's nice value and `nice` more (0 to 19).
-    Arena(unsigned cores, int nice);
+    explicit Arena(const detail::ArenaOptions& options);
+    /// Waits for its calls.
     ~Arena();
     Arena(const Arena&) = delete;
     Arena& operator=(const Arena&) = delete;
+    /// Error once it is closed.
     void enqueue(ArenaCall& call);
+
+    /// From here on calls are refused; `kill` cancels those that are there.
+    void close(detail::Outstanding outstanding) noexcept;
+    /// Blocks until none is left.
+    void join() noexcept;
+    detail::ExecutorFigures figures() const noexcept;
 
 private:
     struct Impl;
     std::unique_ptr<Impl> impl_;
 };
+
+/// Whether this thread is an arena's, and what it runs has been cancelled.
+enum class InArena : std::uint8_t { no, yes, cancelled };
+InArena in_arena() noexcept;
 
 }  // namespace weft::rt

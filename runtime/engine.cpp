@@ -2,6 +2,8 @@
 #include <weft/detail/basic_errors.hpp>
 #include <weft/detail/engine.hpp>
 
+#include <algorithm>
+
 #include "completion.hpp"
 #include "reactor.hpp"
 #include "scheduler.hpp"
@@ -33,6 +35,13 @@ const EngineOptions& options_of(const rt::Scheduler& scheduler) noexcept {
 
 const char* poller_name(rt::Scheduler& scheduler) noexcept {
     return scheduler.driver().reactor().poller_name();
+}
+
+TimePoint deadline_of_task(const TaskCore& task) noexcept {
+    TimePoint earliest = lowlevel::kNever;
+    for (const ScopeNode* node = task.scopes; node != nullptr; node = node->outer)
+        if (node->limit != nullptr) earliest = std::min(earliest, node->limit->deadline);
+    return earliest;
 }
 
 bool simulation_state(const rt::Scheduler& scheduler, SimulationState* state) noexcept {

@@ -2,8 +2,10 @@
 
 #include <weft/detail/basic_errors.hpp>
 #include <weft/detail/context_map.hpp>
+#include <weft/detail/engine.hpp>
 
 #include <mutex>
+#include <utility>
 
 #include "arena.hpp"
 #include "completion.hpp"
@@ -13,6 +15,26 @@
 namespace weft::rt {
 
 namespace {
+
+thread_local OffloadCall* running_call = nullptr;
+
+// Not inlined: what runs on a worker may go on on another thread.
+[[gnu::noinline]] OffloadCall*& this_threads_call() noexcept {
+    asm volatile("" ::: "memory");
+    return running_call;
+}
+
+/// The runtime's end names who has left it behind.
+void note_abandoned(OffloadCall& call, TaskCore& task) {
+    std::string name;
+    try {
+        name = detail::name_of(task);
+    } catch (const std::bad_alloc&) {
+        // Without a name, then.
+    }
+    std::lock_guard guard(call.lock);
+    call.abandoned_by = std::move(name);
+}
 
 lowlevel::Woken wait_until_done(OffloadCall& call, lowlevel::WaitReason reason,
                                 lowlevel::Interrupt interrupt) {
@@ -45,6 +67,7 @@ void offload(OffloadCall& call, lowlevel::WaitReason reason, Start&& start, Take
     }
     Scheduler& scheduler = *detail::current_scheduler();
     call.scheduler = &scheduler;
+    call.deadline = detail::deadline_of_task(*detail::current_task());
     call.context = detail::context_snapshot(detail::current_context());
     if (scheduler.simulation() != nullptr) scheduler.simulation()->outside_begins();
     try {
@@ -60,9 +83,11 @@ void offload(OffloadCall& call, lowlevel::WaitReason reason, Start&& start, Take
         fail_offload(call, nullptr);
         throw CancelledError(message);
     }
-    if (call.ask_to_stop != nullptr) call.ask_to_stop(call);
+    // Before it is asked: where it answers at once, it has gone.
+    if (call.release != nullptr) note_abandoned(call, *detail::current_task());
+    ask_to_stop(call);
     if (call.release != nullptr)
-        throw CancelledError(message);  // abandoned: it may run on, and owns what it needs
+        throw CancelledError(message);  // it may run on, and owns what it needs
     wait_until_done(call, reason, lowlevel::Interrupt::never);
     // What it threw in answer goes on; a value that came too late does not.
     if (call.error == nullptr) throw CancelledError(message);
@@ -72,14 +97,27 @@ void offload(OffloadCall& call, lowlevel::WaitReason reason, Start&& start, Take
 
 void call_offloaded(OffloadCall& call) noexcept {
     void* before = detail::exchange_context(call.context);
+    // Those of an arena's threads nest: while one waits for its algorithm, the thread may take another.
+    OffloadCall* outer = std::exchange(this_threads_call(), &call);
     call.ran = true;
     call.run(call);
+    this_threads_call() = outer;
     call.context = detail::exchange_context(before);
 }
 
+namespace {
+
+/// Its runtime, which does not end before the visit does; null: it has ended, and left the call behind.
+Scheduler* visit_scheduler_of(OffloadCall& call) noexcept {
+    std::lock_guard guard(call.lock);
+    if (call.scheduler != nullptr) call.scheduler->begin_visit();
+    return call.scheduler;
+}
+
+}  // namespace
+
 void finish_offload(OffloadCall& call) noexcept {
-    Scheduler::Visit visit(*call.scheduler);
-    Simulation* simulation = call.scheduler->simulation();
+    Scheduler* scheduler = visit_scheduler_of(call);
     auto release = call.release;
     detail::context_release(call.context);
     call.context = nullptr;
@@ -90,12 +128,19 @@ void finish_offload(OffloadCall& call) noexcept {
         if (call.waiter.core != nullptr) lowlevel::unpark(call.waiter);
     }
     if (release != nullptr) release(call);
-    if (simulation != nullptr) simulation->outside_ends();
+    if (scheduler == nullptr) return;
+    if (scheduler->simulation() != nullptr) scheduler->simulation()->outside_ends();
+    scheduler->end_visit();
 }
 
-void run_offloaded(OffloadCall& call) noexcept {
-    call_offloaded(call);
-    finish_offload(call);
+void ask_to_stop(OffloadCall& call) noexcept {
+    if (!call.stop_asked.exchange(true)) call.stop.request_stop();
+}
+
+void checkpoint_of_offload() {
+    OffloadCall* call = this_threads_call();
+    if ((call != nullptr && call->stop_asked.load()) || in_arena() == InArena::cancelled)
+        throw CancelledError();
 }
 
 void fail_offload(OffloadCall& call, std::exception_ptr error) noexcept {
@@ -107,21 +152,100 @@ void fail_offload(OffloadCall& call, std::exception_ptr error) noexcept {
 
 namespace weft::detail {
 
-void run_on_thread(OffloadCall& call) {
-    rt::offload(
-        call, {"to_thread", &call}, [&] { call.scheduler->threads().submit(call); },
-        [&] { return call.scheduler->threads().take_back(call); });
+TimePoint deadline_of_running_call() noexcept {
+    OffloadCall* call = rt::this_threads_call();
+    return call != nullptr ? call->deadline : lowlevel::kNever;
 }
 
-void run_in_arena(OffloadCall& call) {
-    rt::ArenaCall in_arena(call);
+// --- threads ------------------------------------------------------------------------------------------------------
+
+namespace {
+
+rt::Scheduler& scheduler_of_task(const char* what, OffloadCall& call) {
+    try {
+        lowlevel::require_task(what);
+    } catch (...) {
+        if (call.release != nullptr) call.release(call);
+        throw;
+    }
+    return *current_scheduler();
+}
+
+}  // namespace
+
+void run_on_thread(OffloadCall& call, rt::Threads& threads) {
     rt::offload(
-        call, {"to_arena", &call}, [&] { call.scheduler->arena().enqueue(in_arena); },
+        call, {"to_thread", &call}, [&] { threads.submit(call); },
+        [&] { return threads.take_back(call); });
+}
+
+void run_on_thread(OffloadCall& call) {
+    run_on_thread(call, scheduler_of_task("to_thread", call).threads());
+}
+
+void ThreadsDeleter::operator()(rt::Threads* threads) const noexcept { delete threads; }
+
+std::unique_ptr<rt::Threads, ThreadsDeleter> make_threads(const ThreadsOptions& options) {
+    return std::unique_ptr<rt::Threads, ThreadsDeleter>(new rt::Threads(options));
+}
+
+void close_threads(rt::Threads& threads, Outstanding outstanding) noexcept {
+    threads.close(outstanding);
+}
+
+void join_threads(rt::Threads& threads) noexcept { threads.join(); }
+
+ExecutorFigures figures_of(const rt::Threads& threads) noexcept { return threads.figures(); }
+
+ExecutorFigures thread_figures_of(rt::Scheduler& scheduler) noexcept {
+    return scheduler.threads().figures();
+}
+
+// --- arena --------------------------------------------------------------------------------------------------------
+
+namespace {
+
+bool is_nested() noexcept { return !lowlevel::in_task() && rt::in_arena() != rt::InArena::no; }
+
+/// Its algorithms are bound to what runs here, and are cancelled with it.
+void run_nested(OffloadCall& call) noexcept {
+    call.ran = true;
+    call.run(call);
+}
+
+}  // namespace
+
+void run_in_arena(OffloadCall& call, rt::Arena& arena, std::size_t threads_most) {
+    if (is_nested()) return run_nested(call);
+    rt::ArenaCall in_arena(call, threads_most);
+    rt::offload(
+        call, {"to_arena", &call}, [&] { arena.enqueue(in_arena); },
         [&] {
             in_arena.cancel();
             return false;
         });
     if (call.error == nullptr && !call.ran) throw CancelledError();
+}
+
+void run_in_arena(OffloadCall& call, std::size_t threads_most) {
+    if (is_nested()) return run_nested(call);
+    run_in_arena(call, scheduler_of_task("to_arena", call).arena(), threads_most);
+}
+
+void ArenaDeleter::operator()(rt::Arena* arena) const noexcept { delete arena; }
+
+std::unique_ptr<rt::Arena, ArenaDeleter> make_arena(const ArenaOptions& options) {
+    return std::unique_ptr<rt::Arena, ArenaDeleter>(new rt::Arena(options));
+}
+
+void close_arena(rt::Arena& arena, Outstanding outstanding) noexcept { arena.close(outstanding); }
+
+void join_arena(rt::Arena& arena) noexcept { arena.join(); }
+
+ExecutorFigures figures_of(const rt::Arena& arena) noexcept { return arena.figures(); }
+
+ExecutorFigures arena_figures_of(rt::Scheduler& scheduler) noexcept {
+    return scheduler.arena().figures();
 }
 
 }  // namespace weft::detail

@@ -14,12 +14,15 @@ namespace weft::rt {
 
 using detail::OffloadCall;
 
-/// On the other side: runs the call in its context variables and finishes it. The call may be gone when it returns.
-void run_offloaded(OffloadCall& call) noexcept;
-/// The two halves of it, for an arena, which has to leave its own scope in between.
+/// On the other side: runs the call in its context variables.
 void call_offloaded(OffloadCall& call) noexcept;
+/// Tells who waits. The call may be gone when it returns.
 void finish_offload(OffloadCall& call) noexcept;
 /// For a call that could not be started.
 void fail_offload(OffloadCall& call, std::exception_ptr error) noexcept;
+/// Of a call that runs: not under a lock, since callbacks of the user's hear of it.
+void ask_to_stop(OffloadCall& call) noexcept;
+/// What checkpoint() does on a thread that runs no task: CancelledError if the call that it runs has been asked to stop.
+void checkpoint_of_offload();
 
 }  // namespace weft::rt

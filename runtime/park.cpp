@@ -6,6 +6,7 @@
 #include "check.hpp"
 #include "completion.hpp"
 #include "fork_guard.hpp"
+#include "offload.hpp"
 #include "scheduler.hpp"
 #include "stack.hpp"
 #include "switch.hpp"
@@ -207,7 +208,7 @@ void throw_cancelled() {
 
 void checkpoint() {
     rt::Worker* worker = current_worker();
-    if (worker == nullptr || worker->current == nullptr) return;
+    if (worker == nullptr || worker->current == nullptr) return rt::checkpoint_of_offload();
     TaskCore& self = *worker->current;
     if (!self.word.cancel_pending() || self.shield_depth != 0 || worker->exceptions->uncaught != 0)
         return;

@@ -18,8 +18,6 @@ namespace weft::rt {
 
 namespace {
 
-constexpr std::size_t kMostBlockingThreads = 32;  // asyncio's default executor
-
 /// The runtimes that live: a handle may be dropped, and its task's unread error found, after its runtime has gone.
 struct LivingRuntimes {
     std::mutex mutex;
@@ -76,7 +74,7 @@ Scheduler::Scheduler(const SchedulerOptions& options)
 Scheduler::~Scheduler() {
     stop();
     // Before anything goes that a call still running there could touch.
-    threads_.reset();
+    join_threads();
     arena_.reset();
     {
         std::lock_guard guard(living_runtimes().mutex);
@@ -84,6 +82,41 @@ Scheduler::~Scheduler() {
     }
     while (visitors_.load() != 0) std::this_thread::yield();
     if (simulation_) simulation_->abandon(*this);
+}
+
+namespace {
+
+/// How long the end waits in silence.
+constexpr std::chrono::seconds kSilence{10};
+
+/// Pools whose calls did not end with their runtime: their threads are still in there.
+void leave_behind(std::unique_ptr<Threads> threads) noexcept {
+    static std::mutex mutex;
+    static auto& left = *new std::vector<std::unique_ptr<Threads>>;
+    std::lock_guard guard(mutex);
+    try {
+        left.reserve(left.size() + 1);
+        left.push_back(std::move(threads));
+    } catch (const std::bad_alloc&) {
+        static_cast<void>(threads.release());
+    }
+}
+
+}  // namespace
+
+// Only calls that abandon_on_cancel has left behind can be there: the others' tasks have ended.
+void Scheduler::join_threads() noexcept {
+    if (threads_ == nullptr) return;
+    threads_->close(detail::Outstanding::drain);
+    const Duration limit = options_.abandoned_grace;
+    const auto now = std::chrono::steady_clock::now();
+    const bool for_ever = limit > std::chrono::hours(24 * 365);
+    const auto deadline = for_ever ? OffloadCall::Clock::time_point::max() : now + limit;
+    if (threads_->join(std::min(now + kSilence, deadline))) return threads_.reset();
+    threads_->report_running();
+    if (for_ever ? (threads_->join(), true) : threads_->join(deadline)) return threads_.reset();
+    threads_->forsake_running();
+    leave_behind(std::move(threads_));
 }
 
 void Scheduler::start(unsigned first) {
@@ -178,13 +211,15 @@ Threads& Scheduler::threads() {
     std::lock_guard guard(offload_mutex_);
     if (threads_ == nullptr)
         threads_ = std::make_unique<Threads>(
-            std::min<std::size_t>(options_.cores + 4, kMostBlockingThreads));
+            detail::ThreadsOptions{.most = detail::default_threads(options_.cores)});
     return *threads_;
 }
 
 Arena& Scheduler::arena() {
     std::lock_guard guard(offload_mutex_);
-    if (arena_ == nullptr) arena_ = std::make_unique<Arena>(options_.cores, options_.arena_nice);
+    if (arena_ == nullptr)
+        arena_ = std::make_unique<Arena>(
+            detail::ArenaOptions{.cores = options_.cores, .nice = options_.arena_nice});
     return *arena_;
 }
 

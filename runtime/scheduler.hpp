@@ -120,6 +120,7 @@ private:
 
     void ring(unsigned worker) noexcept;
     void join_workers() noexcept;
+    void join_threads() noexcept;
 
     ForkForbidden fork_forbidden_;
     SchedulerOptions options_;

@@ -1,96 +1,211 @@
 #include "threads.hpp"
 
+#include <weft/detail/basic_errors.hpp>
+
 #include <cerrno>
 #include <cstdio>
 #include <system_error>
+#include <utility>
 
 #include <pthread.h>
 
 namespace weft::rt {
 
-Threads::Threads(std::size_t most) : most_(most) {}
-
-Threads::~Threads() {
-    std::unique_lock guard(mutex_);
-    closing_ = true;
-    work_.notify_all();
-    ended_.wait(guard, [this] { return live_ == 0; });
-}
-
-std::size_t Threads::threads() const {
-    std::lock_guard guard(mutex_);
-    return live_;
-}
-
-void Threads::submit(OffloadCall& call) {
-    std::lock_guard guard(mutex_);
-    const bool would_queue = idle_ <= queued_ && live_ >= most_;
-    // Threads may be on their way to calls that queue: then it might be in line behind those.
-    if (!call.may_queue && (would_queue || queued_ > idle_))
-        throw std::system_error(EAGAIN, std::generic_category(), "all threads are taken");
+void CallList::push(OffloadCall& call) noexcept {
     call.next = nullptr;
     call.prev = last_;
     (last_ != nullptr ? last_->next : first_) = &call;
     last_ = &call;
-    call.queued = true;
-    ++queued_;
-    if (idle_ >= queued_) {
-        work_.notify_one();
-        return;
-    }
-    if (would_queue) return;
-    try {
-        std::thread thread([this] { run(); });
-        char name[16];
-        std::snprintf(name, sizeof name, "weft-io-%u", started_++);
-        pthread_setname_np(thread.native_handle(), name);
-        thread.detach();  // ended_ tells when it is over
-        ++live_;
-    } catch (const std::system_error&) {
-        // The others will come to it; without others it would never run.
-        if (live_ > 0 && call.may_queue) return;
-        unlink(call);
-        throw;
-    }
 }
 
-void Threads::unlink(OffloadCall& call) noexcept {
+void CallList::unlink(OffloadCall& call) noexcept {
     (call.prev != nullptr ? call.prev->next : first_) = call.next;
     (call.next != nullptr ? call.next->prev : last_) = call.prev;
-    call.queued = false;
-    --queued_;
 }
 
-OffloadCall* Threads::pop() noexcept {
-    OffloadCall* call = first_;
-    if (call != nullptr) unlink(*call);
-    return call;
+Threads::Threads(ThreadsOptions options) : options_(std::move(options)) {}
+
+Threads::~Threads() {
+    close(detail::Outstanding::drain);
+    join();
+}
+
+detail::ExecutorFigures Threads::figures() const noexcept {
+    std::lock_guard guard(mutex_);
+    detail::ExecutorFigures figures = meter_.figures();
+    figures.threads = live_;
+    figures.idle = idle_;
+    return figures;
+}
+
+void Threads::submit(OffloadCall& call) {
+    bool wakes = false;
+    {
+        std::lock_guard guard(mutex_);
+        if (closing_) throw Error("'" + options_.name + "' has been shut down");
+        const std::size_t queued = meter_.figures().queued;
+        const bool would_queue = idle_ <= queued && live_ >= options_.most;
+        // Threads may be on their way to calls that queue: then it might be in line behind those.
+        if (!call.may_queue && (would_queue || queued > idle_))
+            throw std::system_error(EAGAIN, std::generic_category(), "all threads are taken");
+        if (would_queue && queued >= options_.queue_max) {
+            meter_.refused();
+            throw QueueFull("the queue of '" + options_.name +
+                            "' is full: " + std::to_string(queued) + " calls wait for a thread");
+        }
+        wakes = idle_ > queued;
+        // First, as it may throw.
+        if (!wakes && !would_queue) {
+            try {
+                start_thread();
+            } catch (const std::system_error&) {
+                // The others will come to it; without others it would never run.
+                if (live_ == 0 || !call.may_queue) throw;
+            }
+        }
+        queue_.push(call);
+        call.queued = true;
+        meter_.handed_in(call);
+    }
+    // Not under the lock, which the thread would wait for at once. The pool outlives this: the caller is inside.
+    if (wakes) work_.notify_one();
+}
+
+/// It takes the lock before it looks for work.
+void Threads::start_thread() {
+    std::thread thread([this] { run(); });
+    char name[16];
+    std::snprintf(name, sizeof name, "%.10s-%u", options_.name.c_str(), started_++);
+    pthread_setname_np(thread.native_handle(), name);
+    thread.detach();  // ended_ tells when it is over
+    ++live_;
 }
 
 bool Threads::take_back(OffloadCall& call) noexcept {
     std::lock_guard guard(mutex_);
     if (!call.queued) return false;
-    unlink(call);
+    call.queued = false;
+    queue_.unlink(call);
+    meter_.taken_back();
     return true;
 }
 
-void Threads::run() {
+OffloadCall* Threads::begin_next() noexcept {
+    OffloadCall* call = queue_.first();
+    if (call == nullptr) return nullptr;
+    queue_.unlink(*call);
+    call->queued = false;
+    running_.push(*call);
+    meter_.began(*call);
+    return call;
+}
+
+void Threads::run_next(OffloadCall& call, std::unique_lock<std::mutex>& guard) noexcept {
+    guard.unlock();
+    call_offloaded(call);
+    guard.lock();
+    running_.unlink(call);
+    meter_.ended(call);
+    // It is as good as idle: whom it wakes may hand in the next call before it is back here, and needs no other thread for
+    // that. But not where the last reference may go, and with it what the user's function owns.
+    const bool soon_back = call.release == nullptr;
+    if (soon_back) ++idle_;
+    ++finishing_;
+    guard.unlock();
+    finish_offload(call);
+    guard.lock();
+    if (soon_back) --idle_;
+    if (--finishing_ == 0 && closing_) ended_.notify_all();
+}
+
+void Threads::run() noexcept {
     std::unique_lock guard(mutex_);
     for (;;) {
-        if (OffloadCall* call = pop()) {
-            guard.unlock();
-            run_offloaded(*call);
-            guard.lock();
+        if (OffloadCall* call = begin_next()) {
+            run_next(*call, guard);
             continue;
         }
         if (closing_) break;
         ++idle_;
-        bool work = work_.wait_for(guard, kIdleTime, [this] { return queued_ > 0 || closing_; });
+        bool work = work_.wait_for(guard, options_.idle_time,
+                                   [this] { return !queue_.empty() || closing_; });
         --idle_;
         if (!work) break;
     }
     // Under the lock to the very end: the destructor may go on as soon as it can take it.
     if (--live_ == 0) ended_.notify_all();
+}
+
+// --- the end ------------------------------------------------------------------------------------------------------
+
+void Threads::close(detail::Outstanding outstanding) noexcept {
+    CallList dropped;
+    {
+        std::lock_guard guard(mutex_);
+        closing_ = true;
+        while (OffloadCall* call =
+                   outstanding == detail::Outstanding::kill ? queue_.first() : nullptr) {
+            queue_.unlink(*call);
+            call->queued = false;
+            meter_.taken_back();
+            dropped.push(*call);
+        }
+        work_.notify_all();
+    }
+    while (OffloadCall* call = dropped.first()) {
+        dropped.unlink(*call);
+        fail_offload(*call, std::make_exception_ptr(Error(
+                                "'" + options_.name + "' was shut down before the call began")));
+    }
+    if (outstanding == detail::Outstanding::kill) ask_running_to_stop();
+}
+
+/// One at a time, since those who hear of it are called without the lock, and the call may end meanwhile.
+void Threads::ask_running_to_stop() noexcept {
+    std::unique_lock guard(mutex_);
+    for (OffloadCall* call = running_.first(); call != nullptr;) {
+        if (call->stop_asked.exchange(true)) {
+            call = call->next;
+            continue;
+        }
+        std::stop_source stop = call->stop;
+        guard.unlock();
+        stop.request_stop();
+        guard.lock();
+        call = running_.first();
+    }
+}
+
+bool Threads::join(OffloadCall::Clock::time_point deadline) noexcept {
+    std::unique_lock guard(mutex_);
+    return ended_.wait_until(guard, deadline, [this] { return live_ == 0; });
+}
+
+void Threads::join() noexcept {
+    std::unique_lock guard(mutex_);
+    ended_.wait(guard, [this] { return live_ == 0; });
+}
+
+void Threads::report_running() noexcept {
+    std::lock_guard guard(mutex_);
+    for (OffloadCall* call = running_.first(); call != nullptr; call = call->next) {
+        std::lock_guard of_call(call->lock);
+        std::chrono::duration<double> time = OffloadCall::Clock::now() - call->since;
+        std::fprintf(
+            stderr,
+            "weft: a call in a thread of '%s' has run for %.1f s and does not end: task '%s' "
+            "has left it behind\n",
+            options_.name.c_str(), time.count(), call->abandoned_by.c_str());
+    }
+}
+
+void Threads::forsake_running() noexcept {
+    std::unique_lock guard(mutex_);
+    ended_.wait(guard, [this] { return finishing_ == 0; });  // these are about to look at it
+    for (OffloadCall* call = running_.first(); call != nullptr; call = call->next) {
+        std::lock_guard of_call(call->lock);
+        call->scheduler = nullptr;
+    }
 }
 
 }  // namespace weft::rt

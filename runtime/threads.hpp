@@ -1,51 +1,80 @@
 // An elastic pool of plain threads for calls that block.
 //
-// A thread is started when a call comes and none is idle, up to a cap (asyncio's: cores + 4, at most 32); beyond that
-// calls queue, first in first out. An idle thread ends after ten seconds. Any thread may submit or take back.
+// A thread is started when a call comes and none is idle, up to a cap (asyncio's for a runtime's own: cores + 4, at most
+// 32); beyond that calls queue, first in first out. An idle thread ends after a while. Any thread may submit or take back.
+//
+// Invariants, under the lock: a call is in the queue, or among those that run, or its caller's alone; while a call is queued
+// no thread sleeps for ever (each that is idle has been notified, or is on its way here).
 #pragma once
 
-#include <chrono>
 #include <condition_variable>
 #include <cstddef>
 #include <mutex>
 #include <thread>
-#include <vector>
 
 #include "offload.hpp"
 
 namespace weft::rt {
 
+using ThreadsOptions = detail::ThreadsOptions;
+
+/// In order, linked through the calls.
+class CallList {
+public:
+    bool empty() const noexcept { return first_ == nullptr; }
+    OffloadCall* first() const noexcept { return first_; }
+    void push(OffloadCall& call) noexcept;
+    void unlink(OffloadCall& call) noexcept;
+
+private:
+    OffloadCall* first_ = nullptr;
+    OffloadCall* last_ = nullptr;
+};
+
 class Threads {
 public:
-    explicit Threads(std::size_t most);
-    /// Runs what is queued, then joins all threads.
+    explicit Threads(ThreadsOptions options);
+    /// Runs what is queued, then waits for all threads.
     ~Threads();
     Threads(const Threads&) = delete;
     Threads& operator=(const Threads&) = delete;
 
-    /// std::system_error if the call needs a thread and none can be had, or would have to queue and may not.
+    /// std::system_error if the call needs a thread and none can be had, or would have to queue and may not; QueueFull;
+    /// Error once it is closed.
     void submit(OffloadCall& call);
     /// True: it had not begun, and will not.
     bool take_back(OffloadCall& call) noexcept;
 
-    std::size_t threads() const;
+    /// From here on calls are refused.
+    void close(detail::Outstanding outstanding) noexcept;
+    /// Waits until all threads have ended, after close(). False: not by then.
+    bool join(OffloadCall::Clock::time_point deadline) noexcept;
+    void join() noexcept;
+    /// A line on stderr that names each call that runs.
+    void report_running() noexcept;
+    /// Those that run are to end without their runtime, which ends now: only abandoned ones are left.
+    void forsake_running() noexcept;
+
+    detail::ExecutorFigures figures() const noexcept;
 
 private:
-    static constexpr std::chrono::seconds kIdleTime{10};
-    void run();
-    OffloadCall* pop() noexcept;
-    void unlink(OffloadCall& call) noexcept;
+    void run() noexcept;
+    OffloadCall* begin_next() noexcept;
+    void run_next(OffloadCall& call, std::unique_lock<std::mutex>& guard) noexcept;
+    void start_thread();
+    void ask_running_to_stop() noexcept;
 
-    const std::size_t most_;
+    const ThreadsOptions options_;
     mutable std::mutex mutex_;
     std::condition_variable work_;
     std::condition_variable ended_;
-    OffloadCall* first_ = nullptr;
-    OffloadCall* last_ = nullptr;
-    std::size_t queued_ = 0;
+    CallList queue_;
+    CallList running_;
+    detail::OffloadMeter meter_;
     std::size_t idle_ = 0;
     std::size_t live_ = 0;
-    unsigned started_ = 0;  // for names
+    std::size_t finishing_ = 0;  // calls that have run, and are in no list
+    unsigned started_ = 0;       // for names
     bool closing_ = false;
 };
 

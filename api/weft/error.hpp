@@ -31,12 +31,6 @@ public:
     explicit QueueEmpty(const std::string& what = "the queue is empty") : Error(what) {}
 };
 
-/// put_nowait() found no room.
-class QueueFull : public Error {
-public:
-    explicit QueueFull(const std::string& what = "the queue is full") : Error(what) {}
-};
-
 /// The queue was shut down: nothing more may be put, or nothing is left to get.
 class QueueShutDown : public Error {
 public:

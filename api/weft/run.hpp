@@ -86,6 +86,9 @@ struct RunOptions {
     /// held for longer while the cores are taken. oneTBB's threads are the process's, and keep the value in arenas that are not
     /// weft's; without the privilege to raise a priority (CAP_SYS_NICE) in later ones of weft's too.
     int arena_nice = 0;
+    /// How long the runtime's end waits for what abandon_on_cancel has left in threads. After ten seconds it names those calls
+    /// on stderr; after this it goes on without them, and their threads are left to themselves.
+    std::chrono::nanoseconds abandoned_grace = std::chrono::seconds(300);
     /// Told of errors that nobody reads; the default prints a line on stderr.
     ExceptionHandler exception_handler{};
     /// How long a cancelled task may take to end, when all are ended, before it is cancelled again and named.

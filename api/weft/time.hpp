@@ -53,6 +53,11 @@ inline constexpr bool kNeedsUnit = false;
 /// Lets everything else that is ready run first (asyncio's sleep(0)). A cancel point. UsageError outside of a task.
 using lowlevel::yield;
 
+/// Throws CancelledError if this task is to be cancelled; never waits. For code that computes for long without waiting. In
+/// a function that a task waits for elsewhere (to_thread, to_arena, and the bodies of oneTBB's algorithms in it) it asks
+/// whether that call is to stop. Elsewhere it does nothing. Cost: a load or two.
+using lowlevel::checkpoint;
+
 /// Waits for that long; zero or less is yield(). A cancel point. UsageError outside of a task. std::invalid_argument
 /// for NaN.
 /// Cost: one park and one timer, no system call.

@@ -9,6 +9,7 @@
 #include <weft/coroutine.hpp>
 #include <weft/datagram.hpp>
 #include <weft/error.hpp>
+#include <weft/executor.hpp>
 #include <weft/file.hpp>
 #include <weft/future.hpp>
 #include <weft/gather.hpp>

@@ -90,7 +90,8 @@ void require_task(const char* what);
 [[noreturn]] void throw_cancelled();
 
 /// Delivers a pending cancel, as every wait does before it waits: throws weft::CancelledError if there is one
-/// and the task is not shielded. Does nothing outside of a task.
+/// and the task is not shielded. In a call that a task waits for elsewhere (to_thread, to_arena) the same for a call that
+/// was asked to stop. Does nothing elsewhere.
 void checkpoint();
 
 /// Takes the pending cancel without throwing it; true if there was one. Its message goes into `message`.

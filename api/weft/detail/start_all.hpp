@@ -1,6 +1,7 @@
 // Making handles of all elements of a range: what gather and as_completed start.
 #pragma once
 
+#include <weft/detail/at_most.hpp>
 #include <weft/future.hpp>
 
 #include <concepts>
@@ -12,14 +13,6 @@
 #include <vector>
 
 namespace weft {
-
-/// How many of a call's awaitables may run at once; see at_most().
-struct AtMost {
-    std::size_t n;
-};
-
-/// gather(at_most(8), range): no more than 8 of them run at once. std::invalid_argument for 0.
-AtMost at_most(std::size_t n);
 
 namespace detail {
 

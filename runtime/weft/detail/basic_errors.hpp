@@ -19,6 +19,12 @@ public:
     using std::logic_error::logic_error;
 };
 
+/// There is no room: put_nowait(), or a call to an executor whose queue has a bound.
+class QueueFull : public Error {
+public:
+    explicit QueueFull(const std::string& what = "the queue is full") : Error(what) {}
+};
+
 /// A task or future was cancelled. Not a std::exception, so that `catch (const std::exception&)` lets it pass, as
 /// Python's `except Exception` does. Catch it only to clean up, and throw it on.
 class CancelledError {

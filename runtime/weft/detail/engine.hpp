@@ -36,7 +36,8 @@ struct EngineOptions {
     PollerKind poller = PollerKind::epoll;
     unsigned cores = 1;  // for the arena and the pool of threads
     int arena_nice = 0;
-    ErrorSink error_sink = nullptr;  // null: stderr
+    Duration abandoned_grace = std::chrono::seconds(300);  // for threads, at the end
+    ErrorSink error_sink = nullptr;                        // null: stderr
     void* error_sink_argument = nullptr;
     void* owner = nullptr;  // the weft::Runtime around it
 };
@@ -139,6 +140,8 @@ bool keeps_waiting(Core& core) noexcept;
 
 /// "Task-7", or the name it was given.
 std::string name_of(TaskCore& task);
+/// The earliest of the timeouts around what this task runs; kNever. By the task itself.
+TimePoint deadline_of_task(const TaskCore& task) noexcept;
 /// To the current runtime's error sink, or one line on stderr. `context` is a sentence; `where` is where the task, or
 /// what else it is about, was made.
 void report_error(const std::string& context, std::exception_ptr error, TaskCore* task,

@@ -1,0 +1,252 @@
+// Arena as an object, and what to_arena has beyond f(). Left out under ThreadSanitizer, as arena_test.cpp.
+#include <weft/executor.hpp>
+
+#include <atomic>
+#include <latch>
+#include <set>
+#include <stdexcept>
+
+#include <oneapi/tbb/blocked_range.h>
+#include <oneapi/tbb/parallel_for.h>
+#include <oneapi/tbb/task_arena.h>
+
+#include "api/core_support.hpp"
+
+namespace weft::test {
+
+namespace {
+
+class ArenaExecutorTest : public Everywhere {};
+WEFT_TEST_EVERYWHERE(ArenaExecutorTest);
+
+/// The most bodies of a parallel loop that were in it at once.
+int most_at_once(int bodies) {
+    std::atomic<int> inside = 0;
+    std::atomic<int> most = 0;
+    oneapi::tbb::parallel_for(
+        oneapi::tbb::blocked_range<int>(0, bodies, 1),
+        [&](const oneapi::tbb::blocked_range<int>&) {
+            int now = ++inside;
+            for (int seen = most; seen < now && !most.compare_exchange_weak(seen, now);) {
+            }
+            for (int i = 0; i < 20; ++i) std::this_thread::yield();
+            --inside;
+        },
+        oneapi::tbb::simple_partitioner());
+    return most;
+}
+
+void loop_until_cancelled(std::latch& runs) {
+    std::atomic<bool> first = true;
+    oneapi::tbb::parallel_for(
+        oneapi::tbb::blocked_range<int>(0, 1'000'000, 1),
+        [&](const oneapi::tbb::blocked_range<int>&) {
+            if (first.exchange(false)) runs.count_down();
+            while (!oneapi::tbb::is_current_task_group_canceling()) std::this_thread::yield();
+        },
+        oneapi::tbb::simple_partitioner());
+}
+
+// --- one shape ----------------------------------------------------------------------------------------------------
+
+TEST_P(ArenaExecutorTest, ArgumentsAndATokenGoAlong) {
+    run([] {
+        EXPECT_EQ(to_arena([](int a, int b) { return a + b; }, 2, 3), 5);
+        EXPECT_EQ(to_arena([](const std::stop_token& token,
+                              int x) { return token.stop_possible() ? x : 0; },
+                           5),
+                  5);
+        Arena arena({.cores = 2});
+        EXPECT_EQ(run_in_executor(arena, [](int a, int b) { return a + b; }, 2, 3), 5);
+        EXPECT_EQ(what_of<std::out_of_range>(
+                      [&] { arena.run([] { throw std::out_of_range("there"); }); }),
+                  "there");
+    });
+}
+
+TEST_P(ArenaExecutorTest, TheDeadlineGoesAlong) {
+    run([] {
+        timeout(std::chrono::hours(1), [&] {
+            auto deadline = current_deadline();
+            EXPECT_EQ(to_arena([] { return current_deadline(); }), deadline);
+        });
+    });
+}
+
+TEST_P(ArenaExecutorTest, MapKeepsTheOrder) {
+    run([] {
+        Arena arena({.cores = 2});
+        std::vector<int> results;
+        for (int x : arena.map([](int x) { return x * x; }, std::vector{1, 2, 3, 4}))
+            results.push_back(x);
+        EXPECT_EQ(results, (std::vector{1, 4, 9, 16}));
+    });
+}
+
+// --- whose cores ---------------------------------------------------------------------------------------------------
+
+TEST_P(ArenaExecutorTest, ACallHasNoMoreThreadsThanItsLimit) {
+    run({.cores = 6}, [] {
+        EXPECT_EQ(to_arena(at_most(1), most_at_once, 200), 1);
+        EXPECT_LE(to_arena(at_most(2), most_at_once, 200), 2);
+        Arena arena({.cores = 6});
+        EXPECT_EQ(arena.run(at_most(1), most_at_once, 200), 1);
+        EXPECT_LE(arena.run(at_most(3), most_at_once, 200), 3);
+        EXPECT_THROW(to_arena(at_most(0), most_at_once, 1), std::invalid_argument);
+    });
+}
+
+TEST_P(ArenaExecutorTest, AnArenaHasItsOwnNumberOfThreadsBesideASmallerOne) {
+    run([] {
+        Arena small({.cores = 1});
+        Arena large({.cores = 4});
+        EXPECT_EQ(small.run(most_at_once, 100), 1);
+        EXPECT_LE(large.run(most_at_once, 1000), 4);
+        // All four are there at once, or this does not end.
+        std::latch all(4);
+        large.run([&] {
+            oneapi::tbb::parallel_for(
+                oneapi::tbb::blocked_range<int>(0, 4, 1),
+                [&](const oneapi::tbb::blocked_range<int>&) { all.arrive_and_wait(); },
+                oneapi::tbb::simple_partitioner());
+        });
+    });
+}
+
+TEST_P(ArenaExecutorTest, TwoArenasWorkSideBySide) {
+    run([] {
+        Arena one({.cores = 1});
+        Arena other({.cores = 1});
+        std::latch both(2);
+        auto first = create_task([&] { one.run([&] { both.arrive_and_wait(); }); });
+        auto second = create_task([&] { other.run([&] { both.arrive_and_wait(); }); });
+        gather(first, second);
+    });
+}
+
+TEST_P(ArenaExecutorTest, OnAnArenasThreadToArenaIsAPlainCall) {
+    run([] {
+        auto nested = [] {
+            auto here = std::this_thread::get_id();
+            EXPECT_EQ(to_arena([] { return std::this_thread::get_id(); }), here);
+            return to_arena([](int x) { return x + 1; }, 41);
+        };
+        EXPECT_EQ(to_arena(nested), 42);
+        std::atomic<int> sum = 0;
+        to_arena([&] {
+            oneapi::tbb::parallel_for(0, 100, [&](int) { sum += to_arena([] { return 1; }); });
+        });
+        EXPECT_EQ(sum, 100);
+        EXPECT_EQ(what_of<std::out_of_range>(
+                      [] { to_arena([] { to_arena([] { throw std::out_of_range("deep"); }); }); }),
+                  "deep");
+    });
+    EXPECT_THROW(to_arena([] {}), UsageError);
+}
+
+// --- cancels ------------------------------------------------------------------------------------------------------
+
+TEST_P(ArenaExecutorTest, ACheckpointInACancelledCallThrowsInEveryBody) {
+    run([] {
+        std::latch runs(1);
+        std::atomic<bool> first = true;
+        std::atomic<int> thrown = 0;
+        auto task = start([&] {
+            to_arena([&] {
+                oneapi::tbb::parallel_for(0, 8, [&](int) {
+                    if (first.exchange(false)) runs.count_down();
+                    try {
+                        for (;;) {
+                            checkpoint();
+                            std::this_thread::yield();
+                        }
+                    } catch (const CancelledError&) {
+                        ++thrown;
+                        throw;
+                    }
+                });
+            });
+        });
+        runs.wait();
+        EXPECT_EQ(thrown, 0);
+        task.cancel();
+        EXPECT_THROW(await(task), CancelledError);
+        EXPECT_GE(thrown, 1);
+    });
+}
+
+TEST_P(ArenaExecutorTest, ACancelReachesANestedCall) {
+    run([] {
+        std::latch runs(1);
+        auto task = start([&] { to_arena([&] { to_arena(loop_until_cancelled, runs); }); });
+        runs.wait();
+        task.cancel();
+        EXPECT_THROW(await(task), CancelledError);
+    });
+}
+
+TEST_P(ArenaExecutorTest, ACancelReachesACallWithALimit) {
+    run({.cores = 4}, [] {
+        std::latch runs(1);
+        auto task = start([&] { to_arena(at_most(2), loop_until_cancelled, runs); });
+        runs.wait();
+        task.cancel();
+        EXPECT_THROW(await(task), CancelledError);
+    });
+}
+
+// --- shutdown -----------------------------------------------------------------------------------------------------
+
+TEST_P(ArenaExecutorTest, KilledItEndsCallsWithAnErrorThoughTheirFunctionsReturn) {
+    run([] {
+        Arena arena({.cores = 2, .name = "pictures"});
+        std::latch runs(1);
+        auto task = start([&] {
+            return arena.run([&] {
+                loop_until_cancelled(runs);
+                return 1;  // of a loop that was cut short
+            });
+        });
+        runs.wait();
+        arena.shutdown(Shutdown::kill);
+        EXPECT_EQ(what_of<Error>([&] { await(task); }),
+                  "'pictures' was shut down before the call ended");
+        EXPECT_EQ(what_of<Error>([&] { arena.run([] {}); }), "'pictures' has been shut down");
+    });
+}
+
+TEST_P(ArenaExecutorTest, DrainedItLetsCallsEnd) {
+    run([] {
+        Arena arena({.cores = 1});
+        std::latch runs(1);
+        std::atomic<bool> go = false;
+        auto task = start([&] {
+            return arena.run([&] {
+                runs.count_down();
+                while (!go) std::this_thread::yield();
+                return 1;
+            });
+        });
+        runs.wait();
+        auto shutdown = start([&] { arena.shutdown(); });
+        EXPECT_FALSE(shutdown.done());
+        go = true;
+        await(shutdown);
+        EXPECT_EQ(await(task), 1);
+        ExecutorFigures figures = arena.figures();
+        EXPECT_EQ(figures.calls, 1U);
+        EXPECT_EQ(figures.ended, 1U);
+        EXPECT_EQ(figures.running, 0U);
+        EXPECT_GT(figures.run_time.count(), 0);
+        EXPECT_EQ(figures.run_time, figures.run_time_max);
+    });
+}
+
+TEST_P(ArenaExecutorTest, OptionsThatCannotBeAreRefused) {
+    EXPECT_THROW(Arena({.nice = 20}), std::invalid_argument);
+    EXPECT_THROW(Arena({.nice = -1}), std::invalid_argument);
+}
+
+}  // namespace
+
+}  // namespace weft::test
