@@ -1,6 +1,6 @@
 #include <weft/address.hpp>
 #include <weft/error.hpp>
-#include <weft/offload.hpp>
+#include <weft/executor.hpp>
 
 #include <algorithm>
 #include <cstring>
@@ -174,12 +174,24 @@ bool operator==(const SocketAddress& a, const SocketAddress& b) noexcept {
     return a.size_ == b.size_ && std::memcmp(a.data_, b.data_, a.size_) == 0;
 }
 
+namespace {
+
+/// A name server that is silent holds a thread for long, and nothing ends that. So these are the process's own: no file nor
+/// subprocess waits behind them, and no runtime's end.
+ThreadPool& look_up_threads() {
+    static auto& pool =
+        *new ThreadPool({.threads = 16, .name = "weft-dns", .idle_time = std::chrono::seconds(1)});
+    return pool;
+}
+
+}  // namespace
+
 std::vector<SocketAddress> getaddrinfo(const std::string& host, int port, Family family,
                                        Passive passive) {
     lowlevel::require_task("getaddrinfo");
     SocketAddress literal;
     if (try_ip(host, port, literal)) return {literal};
-    Answer answer = to_thread(abandon_on_cancel, look_up, host, port, family, passive);
+    Answer answer = look_up_threads().run(abandon_on_cancel, look_up, host, port, family, passive);
     if (answer.rc != 0)
         throw ResolveError("weft: host '" + host + "': " + gai_strerror(answer.rc), answer.rc);
     return std::move(answer.addresses);

@@ -24,16 +24,22 @@ thread_local OffloadCall* running_call = nullptr;
     return running_call;
 }
 
-/// The runtime's end names who has left it behind.
-void note_abandoned(OffloadCall& call, TaskCore& task) {
+/// From here on the call needs nothing of its runtime, which may end before it does: its pool may be another's. The end of
+/// the pool names who has left it.
+void leave_behind(OffloadCall& call, Scheduler& scheduler, TaskCore& task) {
     std::string name;
     try {
         name = detail::name_of(task);
     } catch (const std::bad_alloc&) {
         // Without a name, then.
     }
-    std::lock_guard guard(call.lock);
-    call.abandoned_by = std::move(name);
+    {
+        std::lock_guard guard(call.lock);
+        call.abandoned_by = std::move(name);
+        if (call.scheduler == nullptr) return;  // it is finishing, and sees to all of it
+        call.scheduler = nullptr;
+    }
+    if (scheduler.simulation() != nullptr) scheduler.simulation()->outside_ends();
 }
 
 lowlevel::Woken wait_until_done(OffloadCall& call, lowlevel::WaitReason reason,
@@ -84,7 +90,7 @@ void offload(OffloadCall& call, lowlevel::WaitReason reason, Start&& start, Take
         throw CancelledError(message);
     }
     // Before it is asked: where it answers at once, it has gone.
-    if (call.release != nullptr) note_abandoned(call, *detail::current_task());
+    if (call.release != nullptr) leave_behind(call, scheduler, *detail::current_task());
     ask_to_stop(call);
     if (call.release != nullptr)
         throw CancelledError(message);  // it may run on, and owns what it needs
@@ -107,17 +113,17 @@ void call_offloaded(OffloadCall& call) noexcept {
 
 namespace {
 
-/// Its runtime, which does not end before the visit does; null: it has ended, and left the call behind.
-Scheduler* visit_scheduler_of(OffloadCall& call) noexcept {
+/// Its runtime, which does not end before the visit does; null: the call was left behind.
+Scheduler* begin_visit_of(OffloadCall& call) noexcept {
     std::lock_guard guard(call.lock);
     if (call.scheduler != nullptr) call.scheduler->begin_visit();
-    return call.scheduler;
+    return std::exchange(call.scheduler, nullptr);
 }
 
 }  // namespace
 
 void finish_offload(OffloadCall& call) noexcept {
-    Scheduler* scheduler = visit_scheduler_of(call);
+    Scheduler* scheduler = begin_visit_of(call);
     auto release = call.release;
     detail::context_release(call.context);
     call.context = nullptr;

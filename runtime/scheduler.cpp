@@ -115,7 +115,6 @@ void Scheduler::join_threads() noexcept {
     if (threads_->join(std::min(now + kSilence, deadline))) return threads_.reset();
     threads_->report_running();
     if (for_ever ? (threads_->join(), true) : threads_->join(deadline)) return threads_.reset();
-    threads_->forsake_running();
     leave_behind(std::move(threads_));
 }
 

@@ -110,12 +110,10 @@ void Threads::run_next(OffloadCall& call, std::unique_lock<std::mutex>& guard) n
     // that. But not where the last reference may go, and with it what the user's function owns.
     const bool soon_back = call.release == nullptr;
     if (soon_back) ++idle_;
-    ++finishing_;
     guard.unlock();
     finish_offload(call);
     guard.lock();
     if (soon_back) --idle_;
-    if (--finishing_ == 0 && closing_) ended_.notify_all();
 }
 
 void Threads::run() noexcept {
@@ -196,15 +194,6 @@ void Threads::report_running() noexcept {
             "weft: a call in a thread of '%s' has run for %.1f s and does not end: task '%s' "
             "has left it behind\n",
             options_.name.c_str(), time.count(), call->abandoned_by.c_str());
-    }
-}
-
-void Threads::forsake_running() noexcept {
-    std::unique_lock guard(mutex_);
-    ended_.wait(guard, [this] { return finishing_ == 0; });  // these are about to look at it
-    for (OffloadCall* call = running_.first(); call != nullptr; call = call->next) {
-        std::lock_guard of_call(call->lock);
-        call->scheduler = nullptr;
     }
 }
 

@@ -52,8 +52,6 @@ public:
     void join() noexcept;
     /// A line on stderr that names each call that runs.
     void report_running() noexcept;
-    /// Those that run are to end without their runtime, which ends now: only abandoned ones are left.
-    void forsake_running() noexcept;
 
     detail::ExecutorFigures figures() const noexcept;
 
@@ -73,8 +71,7 @@ private:
     detail::OffloadMeter meter_;
     std::size_t idle_ = 0;
     std::size_t live_ = 0;
-    std::size_t finishing_ = 0;  // calls that have run, and are in no list
-    unsigned started_ = 0;       // for names
+    unsigned started_ = 0;  // for names
     bool closing_ = false;
 };
 

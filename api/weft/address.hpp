@@ -54,7 +54,8 @@ enum class Passive : std::uint8_t { no, yes };
 /// The addresses of a host, in the order in which the system wants them tried, for connections (asyncio's
 /// loop.getaddrinfo). "" is this host: with `passive`, all its interfaces.
 ///
-/// An IP address is not looked up; else getaddrinfo(3) runs on a thread (to_thread). Cancelled there, it is abandoned.
+/// An IP address is not looked up; else getaddrinfo(3) runs on one of 16 threads that the process has for
+/// look-ups. Cancelled there, it is abandoned, and no runtime's end waits for it.
 /// ResolveError: no such host, or no answer; std::invalid_argument: the port is out of range.
 std::vector<SocketAddress> getaddrinfo(const std::string& host, int port,
                                        Family family = Family::any, Passive passive = Passive::no);

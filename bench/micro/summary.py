@@ -25,7 +25,7 @@ FULL = {"min_time": 0.15, "rounds": 9, "slow_rounds": 3}
 QUICK = {"min_time": 0.05, "rounds": 3, "slow_rounds": 1}
 
 # These take their time however short the rounds are, and are steadier.
-SLOW = {"sleepers", "post", "sleep", "process"}
+SLOW = {"sleepers", "post", "sleep", "process", "thread"}
 
 COUNTERS = ("per_op", "allocs", "sleeps", "bytes", "create", "create_cpu", "late", "late_cpu",
             "p50", "p99")
@@ -70,6 +70,10 @@ YARDSTICKS = [
               ("sleepers/1M/workers:1", "bytes"), 4.6 * 1024, "B"),
     Yardstick("all awake within 1 s of the deadline",
               ("sleepers/1M/workers:1", "late"), 1.0, "s"),
+    Yardstick("to_thread and back <= 1.5 hand-offs there and back by futex",
+              ("thread/to_thread", "p50"), 1.5, "x", ("thread/futex", "p50")),
+    Yardstick("to_process and back <= 1.3 round trips of a socketpair",
+              ("process/round_trip/task", "p50"), 1.3, "x", ("process/socketpair", "p50")),
 ]
 
 

@@ -20,11 +20,12 @@ public:
     ~HeldLookUps() {
         hold = nullptr;
         go_.release(kMost);
-        yield_until([&] { return left_ == count_; });
+        while (left_ != count_) std::this_thread::yield();
     }
     HeldLookUps(const HeldLookUps&) = delete;
     HeldLookUps& operator=(const HeldLookUps&) = delete;
     int count() const { return count_; }
+    int held() const { return count_ - left_; }
     void stand_still() {
         ++count_;
         go_.acquire();
@@ -105,6 +106,22 @@ TEST_P(ResolveTest, ACancelledLookUpIsAbandonedWhileItGoesOn) {
         connecting.cancel();
         EXPECT_THROW(await(connecting), CancelledError);
     });
+}
+
+// They have their own threads, which are the process's.
+TEST_P(ResolveTest, ManySilentLookUpsHoldUpNoOtherOffloadAndNoEnd) {
+    HeldLookUps held;
+    run({.cores = 1}, [&] {
+        std::vector<Task<void>> look_ups;
+        for (int i = 0; i < 40; ++i)
+            look_ups.push_back(create_task([] { getaddrinfo("localhost", 80); }));
+        yield_until([&] { return held.count() == 16; });
+        EXPECT_EQ(to_thread([] { return 5; }), 5);
+        EXPECT_EQ(read_file("/proc/self/comm").empty(), false);
+        for (auto& task : look_ups) task.cancel();
+        for (auto& task : look_ups) EXPECT_THROW(await(task), CancelledError);
+    });
+    EXPECT_EQ(held.held(), 16);
 }
 
 TEST_P(ResolveTest, AServerListensOnThoseOfANamesAddressesThatAreHere) {

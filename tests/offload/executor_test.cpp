@@ -364,6 +364,30 @@ TEST_P(ExecutorOnThreadsTest, SeveralRuntimesMayShareIt) {
     EXPECT_EQ(sum, 300);
 }
 
+TEST_P(ExecutorOnThreadsTest, WhatWasLeftBehindInItMayOutliveItsRuntime) {
+    ThreadPool pool({.threads = 1});
+    auto go = std::make_shared<std::binary_semaphore>(0);
+    weft::run(
+        [&] {
+            auto runs = std::make_shared<std::latch>(1);
+            auto task = start([&] {
+                pool.run(abandon_on_cancel, [go, runs] {
+                    runs->count_down();
+                    go->acquire();
+                });
+            });
+            runs->wait();
+            task.cancel();
+            EXPECT_THROW(await(task), CancelledError);
+        },
+        options());
+    EXPECT_EQ(pool.figures().running, 1U);
+    go->release();
+    pool.shutdown();
+    EXPECT_EQ(pool.figures().ended, 1U);
+    EXPECT_EQ(go.use_count(), 1);
+}
+
 // A thread cannot be killed: the end of the runtime says whom it leaves, and goes.
 TEST_P(ExecutorOnThreadsTest, TheRuntimesEndNamesWhatIsStuckAndGoesOnWithoutIt) {
     auto go = std::make_shared<std::binary_semaphore>(0);
