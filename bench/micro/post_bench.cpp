@@ -6,59 +6,21 @@
 //   post/weft, post/asio               wherever the kernel likes
 //   post/weft_same_core, ...           poster and worker on one core: a switch of threads
 //   post/weft_other_core, ...          on two: waking a core that sleeps (about 20 us in a VM)
-#include <optional>
 #include <thread>
 #include <utility>
 
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
-#include <sched.h>
 
 #include "latencies.hpp"
+#include "pinning.hpp"
 
 namespace {
 
 using micro::Clock;
-
-enum class Cores { any, same, other };
-
-/// While it lives, this thread is on one core, and the threads started before poster() is called
-/// are too.
-class Pinning {
-public:
-    explicit Pinning(Cores cores) : cores_(cores) {
-        micro::require(sched_getaffinity(0, sizeof before_, &before_) == 0, "sched_getaffinity");
-        if (cores_ != Cores::any) pin_to(nth_core(0));
-    }
-    ~Pinning() { sched_setaffinity(0, sizeof before_, &before_); }
-    Pinning(const Pinning&) = delete;
-    Pinning& operator=(const Pinning&) = delete;
-
-    static bool possible(Cores cores) {
-        return cores != Cores::other || std::thread::hardware_concurrency() > 1;
-    }
-    /// The runtime's threads are there: this one goes where the poster shall be.
-    void poster() const {
-        if (cores_ == Cores::other) pin_to(nth_core(1));
-    }
-
-private:
-    int nth_core(int n) const {
-        for (int core = 0; core < CPU_SETSIZE; ++core)
-            if (CPU_ISSET(core, &before_) && n-- == 0) return core;
-        return 0;
-    }
-    static void pin_to(int core) {
-        cpu_set_t set;
-        CPU_ZERO(&set);
-        CPU_SET(core, &set);
-        micro::require(sched_setaffinity(0, sizeof set, &set) == 0, "sched_setaffinity");
-    }
-
-    Cores cores_;
-    cpu_set_t before_{};
-};
+using micro::Cores;
+using micro::Pinning;
 
 class WeftRuntime {
 public:
@@ -95,7 +57,7 @@ void post(benchmark::State& state, Cores cores) {
     if (!Pinning::possible(cores)) return state.SkipWithError("needs two cores");
     Pinning pinning(cores);
     Runtime runtime(micro::workers_of(state));
-    pinning.poster();
+    pinning.pin_other();
     micro::Latencies latencies(state);
     for (auto _ : state) {
         std::this_thread::sleep_for(std::chrono::microseconds(200));

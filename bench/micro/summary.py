@@ -25,7 +25,7 @@ FULL = {"min_time": 0.15, "rounds": 9, "slow_rounds": 3}
 QUICK = {"min_time": 0.05, "rounds": 3, "slow_rounds": 1}
 
 # These take their time however short the rounds are, and are steadier.
-SLOW = {"sleepers", "post", "sleep", "process", "thread"}
+SLOW = {"sleepers", "post", "sleep", "process", "process_python", "thread"}
 
 COUNTERS = ("per_op", "allocs", "sleeps", "bytes", "create", "create_cpu", "late", "late_cpu",
             "p50", "p99")
@@ -39,9 +39,9 @@ HOW_MEASURED = re.compile(r"/(process_time|real_time|manual_time|iterations:\d+)
 class Yardstick:
     """A bound on a figure, or on the ratio of a figure to another of the same round."""
 
-    def __init__(self, says, figure, bound, unit="", beside=None):
+    def __init__(self, says, figure, bound, unit="", beside=None, scale=1):
         self.says, self.figure, self.bound = says, figure, bound
-        self.unit, self.beside = unit, beside
+        self.unit, self.beside, self.scale = unit, beside, scale
 
     def measured(self, rounds):
         values = []
@@ -52,7 +52,7 @@ class Yardstick:
                 other = cases.get(self.beside[0], {}).get(self.beside[1])
                 value = value / other if other else None
             if value is not None:
-                values.append(value)
+                values.append(value * self.scale)
         return values
 
 
@@ -70,10 +70,21 @@ YARDSTICKS = [
               ("sleepers/1M/workers:1", "bytes"), 4.6 * 1024, "B"),
     Yardstick("all awake within 1 s of the deadline",
               ("sleepers/1M/workers:1", "late"), 1.0, "s"),
-    Yardstick("to_thread and back <= 1.5 hand-offs there and back by futex",
-              ("thread/to_thread", "p50"), 1.5, "x", ("thread/futex", "p50")),
+    Yardstick("Mandelbrot by to_arena <= 1.03 of oneTBB's own, on two cores",
+              ("arena/mandelbrot_to_arena/workers:2", "per_op"), 1.03, "x",
+              ("arena/mandelbrot_tbb/workers:2", "per_op")),
+    Yardstick("to_thread on one core <= 1.5 of a futex hand-off",
+              ("thread/to_thread_same_core", "p50"), 1.5, "x", ("thread/futex_same_core", "p50")),
+    Yardstick("to_thread on two cores <= 1.5 of a futex hand-off",
+              ("thread/to_thread_other_core", "p50"), 1.5, "x",
+              ("thread/futex_other_core", "p50")),
     Yardstick("to_process and back <= 1.3 round trips of a socketpair",
               ("process/round_trip/task", "p50"), 1.3, "x", ("process/socketpair", "p50")),
+    Yardstick("a call in flight <= a third of ProcessPoolExecutor's",
+              ("process/in_flight/64", "per_op"), 1 / 3, "x",
+              ("process_python/in_flight/64", "per_op")),
+    Yardstick("a worker that died is replaced within 1 ms", ("process/respawn", "p50"), 1.0, "ms",
+              scale=1e3),
 ]
 
 
@@ -98,7 +109,8 @@ def say(text):
 
 
 def find_programs(directory, subjects):
-    programs = {p.name.removesuffix("_bench"): p for p in sorted(directory.glob("*_bench"))}
+    paths = [*directory.glob("*_bench"), *Path(__file__).parent.glob("*_bench.py")]
+    programs = {p.stem.removesuffix("_bench"): p for p in sorted(paths, key=lambda p: p.stem)}
     unknown = [s for s in subjects if s not in programs]
     if unknown:
         sys.exit(f"bench/micro/run: no benchmark called {unknown[0]}; "
@@ -223,6 +235,8 @@ def rows_of(name, counters):
                 row(f"{name} late", "late", "", "late_cpu")]
     if "per_op" not in counters:
         return [row(name, "time")]
+    if "allocs" not in counters:
+        return [row(name, "per_op")]
     counts = f"{count(counters['allocs']['median'])} allocs"
     if not name.endswith("workers:1"):
         counts += f", {count(counters['sleeps']['median'])} sleeps"

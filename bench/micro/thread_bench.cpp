@@ -3,9 +3,12 @@
 //   thread/futex        two threads that hand each other a turn, with nothing of weft's: what the
 //                       kernel's two wake-ups cost
 //   thread/to_thread    an empty function on a thread of the runtime's pool
-//   thread/pool         the same in a ThreadPool
 //   thread/to_arena     the same in the runtime's arena
 //   thread/std_thread   the same in a std::thread of its own, made and joined
+//
+// Where the kernel puts the two threads decides most of it, so the first two are measured left alone (above), and pinned:
+//   thread/futex_same_core, ...        both on one core
+//   thread/futex_other_core, ...       on two
 #include <thread>
 
 #include <linux/futex.h>
@@ -13,10 +16,13 @@
 #include <unistd.h>
 
 #include "latencies.hpp"
+#include "pinning.hpp"
 
 namespace {
 
 using micro::Clock;
+using micro::Cores;
+using micro::Pinning;
 
 /// A turn that is one of two threads', each of which sleeps until it has it.
 class Turn {
@@ -45,10 +51,13 @@ void time_calls(benchmark::State& state, Call call) {
     }
 }
 
-void futex(benchmark::State& state) {
+void futex(benchmark::State& state, Cores cores) {
+    if (!Pinning::possible(cores)) return state.SkipWithError("needs two cores");
+    Pinning pinning(cores);
     Turn turn;
     std::atomic<bool> over{false};
     std::thread other([&] {
+        pinning.pin_other();
         for (;;) {
             turn.wait_for(1);
             if (over.load()) return;
@@ -64,13 +73,16 @@ void futex(benchmark::State& state) {
     other.join();
 }
 
-void to_thread(benchmark::State& state) {
-    weft::run([&] { time_calls(state, [] { weft::to_thread([] {}); }); }, {.workers = 1});
-}
-
-void pool(benchmark::State& state) {
-    weft::ThreadPool threads({.threads = 1});
-    weft::run([&] { time_calls(state, [&] { threads.run([] {}); }); }, {.workers = 1});
+void to_thread(benchmark::State& state, Cores cores) {
+    if (!Pinning::possible(cores)) return state.SkipWithError("needs two cores");
+    Pinning pinning(cores);
+    weft::run(
+        [&] {
+            // One call after the other: the pool has one thread.
+            weft::to_thread([&] { pinning.pin_other(); });
+            time_calls(state, [] { weft::to_thread([] {}); });
+        },
+        {.workers = 1});
 }
 
 void to_arena(benchmark::State& state) {
@@ -86,9 +98,18 @@ void in_microseconds(Benchmark* benchmark) {
     benchmark->UseManualTime()->Unit(benchmark::kMicrosecond);
 }
 
-BENCHMARK(futex)->Name("thread/futex")->Apply(in_microseconds);
-BENCHMARK(to_thread)->Name("thread/to_thread")->Apply(in_microseconds);
-BENCHMARK(pool)->Name("thread/pool")->Apply(in_microseconds);
+BENCHMARK_CAPTURE(futex, any, Cores::any)->Name("thread/futex")->Apply(in_microseconds);
+BENCHMARK_CAPTURE(to_thread, any, Cores::any)->Name("thread/to_thread")->Apply(in_microseconds);
+BENCHMARK_CAPTURE(futex, same, Cores::same)->Name("thread/futex_same_core")->Apply(in_microseconds);
+BENCHMARK_CAPTURE(to_thread, same, Cores::same)
+    ->Name("thread/to_thread_same_core")
+    ->Apply(in_microseconds);
+BENCHMARK_CAPTURE(futex, other, Cores::other)
+    ->Name("thread/futex_other_core")
+    ->Apply(in_microseconds);
+BENCHMARK_CAPTURE(to_thread, other, Cores::other)
+    ->Name("thread/to_thread_other_core")
+    ->Apply(in_microseconds);
 BENCHMARK(to_arena)->Name("thread/to_arena")->Apply(in_microseconds);
 BENCHMARK(std_thread)->Name("thread/std_thread")->Apply(in_microseconds);
 
