@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <new>
+#include <system_error>
 
 namespace weft {
 
@@ -29,6 +30,21 @@ void OutputArchive::grow(std::size_t more) {
     capacity_ = wanted;
 }
 
+void OutputArchive::write_memory(const detail::SharedMemoryRef& memory) {
+    if (memories_ == nullptr) memories_ = std::make_unique<detail::SharedMemoryList>();
+    auto end = memories_->items.begin() + static_cast<std::ptrdiff_t>(memories_->count);
+    auto place = std::find(memories_->items.begin(), end, memory);
+    if (place == end) {
+        if (memories_->count == memories_->items.size()) {
+            throw ArchiveError("weft: a message takes at most " +
+                               std::to_string(memories_->items.size()) + " shared buffers");
+        }
+        *place = memory;
+        ++memories_->count;
+    }
+    write_size(static_cast<std::uint64_t>(place - memories_->items.begin()));
+}
+
 std::uint64_t InputArchive::read_number() {
     std::uint64_t number = 0;
     for (unsigned shift = 0; shift < 64; shift += 7) {
@@ -51,10 +67,34 @@ std::size_t InputArchive::read_size(std::size_t bytes_each) {
     return static_cast<std::size_t>(size);
 }
 
+detail::SharedMemoryRef InputArchive::read_memory() {
+    std::uint64_t number = read_number();
+    if (files_ == nullptr || number >= files_->count()) {
+        throw_malformed("a shared buffer that did not come with it");
+    }
+    if (memories_ == nullptr) memories_ = std::make_unique<detail::SharedMemoryList>();
+    detail::SharedMemoryRef& memory = memories_->items[number];
+    if (memory == nullptr) {
+        std::size_t size = files_->size(number);
+        int error = detail::map_shared_memory(files_->take(number), size, memory);
+        if (error != 0) {
+            throw std::system_error(
+                -error, std::generic_category(),
+                "weft::SharedBuffer of " + std::to_string(size) + " bytes: it cannot be mapped");
+        }
+        ++memories_->count;
+    }
+    return memory;
+}
+
 void InputArchive::finish() const {
-    if (rest() == 0) return;
-    throw ArchiveError("weft: malformed message: " + std::to_string(rest()) +
-                       " bytes are left over");
+    if (rest() != 0) {
+        throw ArchiveError("weft: malformed message: " + std::to_string(rest()) +
+                           " bytes are left over");
+    }
+    std::size_t came = files_ == nullptr ? 0 : files_->count();
+    std::size_t read = memories_ == nullptr ? 0 : memories_->count;
+    if (read != came) throw_malformed("a shared buffer came with it that no value refers to");
 }
 
 void InputArchive::throw_malformed(const char* what) {

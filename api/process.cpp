@@ -109,11 +109,11 @@ void begin_process_call(OutputArchive& message) {
     message.write_bytes(kRoom, sizeof kRoom);
 }
 
-ProcessBytes finish_process_call(rt::process::Pool& pool, ProcessThunk thunk,
+ProcessReply finish_process_call(rt::process::Pool& pool, ProcessThunk thunk,
                                  std::string_view function, OutputArchive& message) {
     const void* code = reinterpret_cast<const void*>(thunk);
-    ProcessReply reply = run_in_process(pool, code, message.bytes());
-    if (reply.ending == ProcessEnding::value) return std::move(reply.bytes);
+    ProcessReply reply = run_in_process(pool, code, message.bytes(), message.memories());
+    if (reply.ending == ProcessEnding::value) return reply;
     if (reply.ending == ProcessEnding::exception) {
         InputArchive in(reply.bytes.bytes());
         if (in.rest() == 0)
@@ -142,15 +142,16 @@ ProcessBytes bytes_of(OutputArchive& archive) noexcept {
 }
 
 /// In the worker: the arguments in, the result or the exception out.
-void serve_call(const void* code, std::span<const std::byte> arguments, std::size_t bytes_max,
-                ProcessAnswer& answer) noexcept {
+void serve_call(const void* code, std::span<const std::byte> arguments, ArrivedFiles& memories,
+                std::size_t bytes_max, ProcessAnswer& answer) noexcept {
     auto thunk = reinterpret_cast<ProcessThunk>(const_cast<void*>(code));
     OutputArchive made(bytes_max);
     try {
-        InputArchive in(arguments);
+        InputArchive in(arguments, &memories);
         thunk(in, made);
         answer.kind = ProcessAnswer::Kind::value;
         answer.bytes = bytes_of(made);
+        answer.memories = made.release_memories();
     } catch (...) {
         answer.kind = ProcessAnswer::Kind::exception;
         try {

@@ -21,12 +21,14 @@
 #pragma once
 
 #include <weft/detail/basic_errors.hpp>
+#include <weft/detail/shared_memory.hpp>
 
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <span>
 #include <string>
 #include <type_traits>
@@ -113,6 +115,16 @@ public:
         return std::exchange(data_, nullptr);
     }
 
+    /// A sealed memory, which travels beside the bytes: writes its number, the same one each time.
+    /// Its own bytes do not count against the limit.
+    /// @throws ArchiveError beyond 16 different ones
+    void write_memory(const detail::SharedMemoryRef& memory);
+    /// Of the memories written; null: none.
+    const detail::SharedMemoryList* memories() const noexcept { return memories_.get(); }
+    std::unique_ptr<detail::SharedMemoryList> release_memories() noexcept {
+        return std::move(memories_);
+    }
+
     NestingDepth& depth() noexcept { return depth_; }
 
 private:
@@ -122,14 +134,17 @@ private:
     std::size_t size_ = 0;
     std::size_t capacity_ = 0;
     std::size_t bytes_max_;
+    std::unique_ptr<detail::SharedMemoryList> memories_;
     NestingDepth depth_;
 };
 
 /// Makes values of bytes, of which it believes nothing.
 class InputArchive {
 public:
-    explicit InputArchive(std::span<const std::byte> bytes) noexcept
-        : at_(bytes.data()), end_(bytes.data() + bytes.size()) {}
+    /// `files`: the memories that came beside the bytes, if any did.
+    explicit InputArchive(std::span<const std::byte> bytes,
+                          detail::ArrivedFiles* files = nullptr) noexcept
+        : at_(bytes.data()), end_(bytes.data() + bytes.size()), files_(files) {}
     InputArchive(const InputArchive&) = delete;
     InputArchive& operator=(const InputArchive&) = delete;
 
@@ -147,9 +162,12 @@ public:
     std::uint64_t read_number();
     /// A count of things that take at least `bytes_each` bytes: never more than can be there.
     std::size_t read_size(std::size_t bytes_each = 1);
+    /// What write_memory() wrote; the same one for the same number.
+    /// @throws ArchiveError if it did not come; std::system_error if it cannot be mapped
+    detail::SharedMemoryRef read_memory();
 
     std::size_t rest() const noexcept { return static_cast<std::size_t>(end_ - at_); }
-    /// Throws ArchiveError unless everything has been read.
+    /// Throws ArchiveError unless everything has been read, the memories too.
     void finish() const;
     [[noreturn]] static void throw_malformed(const char* what);
     NestingDepth& depth() noexcept { return depth_; }
@@ -159,6 +177,8 @@ private:
 
     const std::byte* at_;
     const std::byte* end_;
+    detail::ArrivedFiles* files_;
+    std::unique_ptr<detail::SharedMemoryList> memories_;  // those read, by their numbers
     NestingDepth depth_;
 };
 

@@ -90,8 +90,8 @@ using ProcessThunk = void (*)(InputArchive& in, OutputArchive& out);
 
 /// Makes room in front for what the engine says about the call.
 void begin_process_call(OutputArchive& message);
-/// Waits for the result's bytes; throws everything that is not a result.
-ProcessBytes finish_process_call(rt::process::Pool& pool, ProcessThunk thunk,
+/// Waits for the result; throws everything that is not one.
+ProcessReply finish_process_call(rt::process::Pool& pool, ProcessThunk thunk,
                                  std::string_view function, OutputArchive& message);
 rt::process::Pool& default_process_pool();
 
@@ -168,9 +168,9 @@ auto call_in_process(rt::process::Pool& pool, std::size_t bytes_max, const Args&
     OutputArchive message(bytes_max + kProcessCallHeadroom);
     begin_process_call(message);
     (Codec<Args>::write(message, args), ...);
-    ProcessBytes bytes =
+    ProcessReply reply =
         finish_process_call(pool, &process_thunk<F, Args...>, FunctionObject<F>::name(), message);
-    InputArchive in(bytes.bytes());
+    InputArchive in(reply.bytes.bytes(), &reply.memories);
     using Result = std::invoke_result_t<F&, Args...>;
     if constexpr (std::is_void_v<Result>) {
         in.finish();
@@ -252,7 +252,7 @@ private:
 /// Runs `f(args...)` in another process, waits, and returns its value.
 ///
 /// `f` is a lambda that captures nothing, or an empty function object; arguments and result are
-/// copied there and back.
+/// copied there and back, a weft::SharedBuffer's bytes excepted.
 /// @suspends  always
 /// @threads   any; outside of a task it blocks the thread
 /// @cancel    a cancel point; a call that has not begun never will, and one that runs is killed

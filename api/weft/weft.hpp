@@ -22,6 +22,7 @@
 #include <weft/run.hpp>
 #include <weft/select.hpp>
 #include <weft/server.hpp>
+#include <weft/shared_buffer.hpp>
 #include <weft/signal.hpp>
 #include <weft/stream.hpp>
 #include <weft/subprocess.hpp>

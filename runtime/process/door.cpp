@@ -57,11 +57,12 @@ std::uint64_t next_call_id() noexcept {
 /// The message becomes a frame, here, where a large one is written into its file outside of any
 /// lock.
 void prepare(process::Call& call, const void* code, std::span<std::byte> message,
-             std::string& unknown) {
+             const SharedMemoryList* memories, std::string& unknown) {
     process::CodeAddress address;
     if (!process::locate_code(code, address, unknown)) return;
     std::memcpy(message.data(), &address, sizeof address);
-    int error = process::make_frame(process::FrameKind::call, next_call_id(), message, call.frame);
+    int error = process::make_frame(process::FrameKind::call, next_call_id(), message, call.frame,
+                                    memories);
     if (error != 0) {
         throw std::system_error(-error, std::generic_category(),
                                 "the arguments of a call to another process");
@@ -91,6 +92,7 @@ ProcessReply reply_of(process::Call& call) {
     reply.error = call.error;
     reply.pid = call.pid;
     reply.bytes = std::move(call.answer);
+    reply.memories = std::move(call.memories);
     reply.text = call.note.data();
     switch (call.ending) {
         case process::Ending::value:
@@ -111,6 +113,7 @@ ProcessReply reply_of(process::Call& call) {
         case process::Ending::not_sent:
             reply.ending = ProcessEnding::not_run;
             reply.text = "the call could not be sent to a worker process";
+            if (call.frame.header.memories != 0) reply.text += " with its shared buffers";
             break;
         case process::Ending::answer_lost:
             reply.ending = ProcessEnding::answer_lost;
@@ -126,7 +129,8 @@ ProcessReply reply_of(process::Call& call) {
 
 }  // namespace
 
-ProcessReply run_in_process(process::Pool& pool, const void* code, std::span<std::byte> message) {
+ProcessReply run_in_process(process::Pool& pool, const void* code, std::span<std::byte> message,
+                            const SharedMemoryList* memories) {
     lowlevel::checkpoint();
     ProcessReply refused;
     if (!pool.is_ours()) {
@@ -139,7 +143,7 @@ ProcessReply run_in_process(process::Pool& pool, const void* code, std::span<std
     }
     WaitingCall call;
     call.on_done = &wake;
-    prepare(call, code, message, refused.text);
+    prepare(call, code, message, memories, refused.text);
     if (!refused.text.empty()) {
         refused.ending = ProcessEnding::unknown_function;
         return refused;

@@ -1,8 +1,12 @@
 // Frames: what program, fork server and workers say to each other, one frame a packet.
 //
-//   packet = header (32 bytes) + body of `length` bytes; the checksum covers both
-//          | header (32 bytes) beside a sealed memfd of exactly `length` bytes, for a large body;
-//            the checksum covers the header
+//   packet = header (32 bytes) + sizes of the shared memories (8 bytes each) + body of `length`
+//            bytes; the checksum covers all of it
+//          | header + sizes, beside a sealed memfd of exactly `length` bytes, for a large body; the
+//            checksum covers header and sizes
+//
+// The descriptors beside a packet: that of the body, if it has one, then one for each shared memory
+// of a call or a value: a sealed file of exactly that size.
 //
 // The bytes of a sealed file are not summed: nobody can have changed them since, and a worker that
 // scribbled over them before it sealed them would have summed the scribble. What they mean is
@@ -18,6 +22,9 @@
 // Thread rules: none; values and pure functions.
 #pragma once
 
+#include <weft/detail/shared_memory.hpp>
+
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -47,17 +54,19 @@ struct FrameHeader {
     std::uint64_t id = 0;  ///< of the call, or the ticket of the worker
     std::uint64_t length = 0;
     std::uint32_t crc = 0;
-    std::uint32_t reserved = 0;
+    std::uint32_t memories = 0;  ///< how many shared ones travel along
 };
 static_assert(sizeof(FrameHeader) == 32);
 
 inline constexpr std::uint32_t kFrameMagic = 0x74666577;  // "weft"
-inline constexpr std::uint16_t kFrameVersion = 1;
+inline constexpr std::uint16_t kFrameVersion = 2;
 /// Larger bodies go by memfd: a packet must fit into the default socket buffer (208 KiB, of which
 /// the kernel counts its own overhead), and from about here on mapping is cheaper than copying
 /// twice.
 inline constexpr std::size_t kInlineBytesMax = std::size_t{128} << 10;
-inline constexpr std::size_t kPacketBytesMax = sizeof(FrameHeader) + kInlineBytesMax;
+inline constexpr std::size_t kPacketBytesMax =
+    sizeof(FrameHeader) + detail::kSharedMemoriesMax * sizeof(std::uint64_t) + kInlineBytesMax;
+static_assert(kPassedMax == detail::kSharedMemoriesMax + 1);
 
 enum class FrameError : std::uint8_t {
     none,
@@ -74,16 +83,19 @@ enum class FrameError : std::uint8_t {
 };
 const char* describe(FrameError error) noexcept;
 
-/// A frame to be sent. The body is borrowed until then, unless it went into the memfd.
+/// A frame to be sent, as often as one likes. The body is borrowed until then, unless it went into
+/// the memfd; the memories' descriptors are.
 struct OutgoingFrame {
     FrameHeader header;
     std::span<const std::byte> body;
     Descriptor memfd;
+    std::array<std::uint64_t, detail::kSharedMemoriesMax> memory_sizes;
+    std::array<int, detail::kSharedMemoriesMax> memory_fds;
 };
 
-/// Fills `frame`; writes a large body into a memfd. -errno where that fails.
+/// Fills `frame`; writes a large body into a memfd. -errno where that fails. `memories` are sealed.
 int make_frame(FrameKind kind, std::uint64_t id, std::span<const std::byte> body,
-               OutgoingFrame& frame) noexcept;
+               OutgoingFrame& frame, const detail::SharedMemoryList* memories = nullptr) noexcept;
 
 /// Sends it; `passed` is a descriptor of spawn and spawned. A packet too large for a small socket
 /// buffer is sent by memfd after all.
@@ -101,7 +113,8 @@ struct IncomingFrame {
     int shortage = 0;  ///< errno, where `bad` is no_resources
     FrameHeader header;
     Payload body;
-    Descriptor passed;
+    Descriptor passed;  ///< of spawn and spawned
+    detail::ArrivedFiles memories;
 };
 
 /// Receives one frame. `buffer` has kPacketBytesMax + 1 bytes, so that a packet that is too large

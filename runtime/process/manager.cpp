@@ -187,6 +187,7 @@ void Pool::take_answer(Worker& worker, IncomingFrame& frame) noexcept {
     worker.call = nullptr;
     if (worker.state == Worker::State::running) set_idle(worker);
     call->answer = std::move(frame.body);
+    call->memories = std::move(frame.memories);
     if (frame.bad == FrameError::no_resources) {
         call->error = frame.shortage;
         finish(*call, Ending::answer_lost);

@@ -87,22 +87,31 @@ bool wait_for_end(const Descriptor& pidfd, int milliseconds) noexcept {
     return ready > 0;
 }
 
-int make_sealed_memfd(std::span<const std::byte> bytes, Descriptor& memfd) noexcept {
+int make_memfd(Descriptor& memfd) noexcept {
     constexpr unsigned kFlags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
     int fd = ::memfd_create("weft", kFlags | MFD_NOEXEC_SEAL);
     // Kernels before 6.3 do not know the last flag; with vm.memfd_noexec=2 the later ones insist on
     // it.
     if (fd < 0 && errno == EINVAL) fd = ::memfd_create("weft", kFlags);
     if (fd < 0) return -errno;
-    Descriptor made(fd);
-    if (int error = write_all(fd, bytes); error != 0) return error;
-    if (::fcntl(fd, F_ADD_SEALS, kContentSeals | F_SEAL_SEAL) != 0) return -errno;
+    memfd = Descriptor(fd);
+    return 0;
+}
+
+int seal_memfd(const Descriptor& memfd) noexcept {
+    return ::fcntl(memfd.get(), F_ADD_SEALS, kContentSeals | F_SEAL_SEAL) == 0 ? 0 : -errno;
+}
+
+int make_sealed_memfd(std::span<const std::byte> bytes, Descriptor& memfd) noexcept {
+    Descriptor made;
+    if (int error = make_memfd(made); error != 0) return error;
+    if (int error = write_all(made.get(), bytes); error != 0) return error;
+    if (int error = seal_memfd(made); error != 0) return error;
     memfd = std::move(made);
     return 0;
 }
 
-int map_sealed_memfd(const Descriptor& memfd, std::size_t size,
-                     const std::byte*& address) noexcept {
+int check_sealed_memfd(const Descriptor& memfd, std::size_t size) noexcept {
     // Without these seals the sender could shrink the file under our feet (SIGBUS) or change what
     // has been checked.
     int seals = ::fcntl(memfd.get(), F_GET_SEALS);
@@ -110,8 +119,14 @@ int map_sealed_memfd(const Descriptor& memfd, std::size_t size,
     struct stat status{};
     if (::fstat(memfd.get(), &status) != 0) return -errno;
     if (size == 0 || static_cast<std::size_t>(status.st_size) != size) return -EPROTO;
-    // All of it will be read, and one system call is cheaper than a fault for each page.
-    void* mapped = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, memfd.get(), 0);
+    return 0;
+}
+
+int map_sealed_memfd(const Descriptor& memfd, std::size_t size, Populate populate,
+                     const std::byte*& address) noexcept {
+    if (int error = check_sealed_memfd(memfd, size); error != 0) return error;
+    int flags = MAP_PRIVATE | (populate == Populate::yes ? MAP_POPULATE : 0);
+    void* mapped = ::mmap(nullptr, size, PROT_READ, flags, memfd.get(), 0);
     if (mapped == MAP_FAILED) return -errno;
     address = static_cast<const std::byte*>(mapped);
     return 0;
@@ -121,19 +136,20 @@ void unmap(const std::byte* address, std::size_t size) noexcept {
     ::munmap(const_cast<std::byte*>(address), size);
 }
 
-int send_packet(int socket, std::span<const iovec> parts, int passed, Blocking blocking) noexcept {
+int send_packet(int socket, std::span<const iovec> parts, std::span<const int> passed,
+                Blocking blocking) noexcept {
     msghdr message{};
     message.msg_iov = const_cast<iovec*>(parts.data());
     message.msg_iovlen = parts.size();
-    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-    if (passed >= 0) {
+    alignas(cmsghdr) char control[CMSG_SPACE(kPassedMax * sizeof(int))] = {};
+    if (!passed.empty()) {
         message.msg_control = control;
-        message.msg_controllen = sizeof control;
+        message.msg_controllen = CMSG_SPACE(passed.size_bytes());
         cmsghdr* header = CMSG_FIRSTHDR(&message);
         header->cmsg_level = SOL_SOCKET;
         header->cmsg_type = SCM_RIGHTS;
-        header->cmsg_len = CMSG_LEN(sizeof(int));
-        std::memcpy(CMSG_DATA(header), &passed, sizeof passed);
+        header->cmsg_len = CMSG_LEN(passed.size_bytes());
+        std::memcpy(CMSG_DATA(header), passed.data(), passed.size_bytes());
     }
     int flags = MSG_NOSIGNAL | (blocking == Blocking::no ? MSG_DONTWAIT : 0);
     while (::sendmsg(socket, &message, flags) < 0) {
@@ -147,7 +163,7 @@ Received receive_packet(int socket, std::span<std::byte> buffer, Blocking blocki
     msghdr message{};
     message.msg_iov = &part;
     message.msg_iovlen = 1;
-    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+    alignas(cmsghdr) char control[CMSG_SPACE(kPassedMax * sizeof(int))] = {};
     message.msg_control = control;
     message.msg_controllen = sizeof control;
     int flags = MSG_CMSG_CLOEXEC | (blocking == Blocking::no ? MSG_DONTWAIT : 0);
@@ -167,16 +183,16 @@ Received receive_packet(int socket, std::span<std::byte> buffer, Blocking blocki
     for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr;
          header = CMSG_NXTHDR(&message, header)) {
         if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
-        // The padding of the control message has room for more than the one that a frame may carry.
+        // The padding of the control message has room for one more than a packet may carry.
         std::size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
         for (std::size_t i = 0; i < count; ++i) {
             int fd = -1;
             std::memcpy(&fd, CMSG_DATA(header) + i * sizeof fd, sizeof fd);
             Descriptor taken(fd);
-            if (received.passed.open()) {
+            if (received.passed_count == kPassedMax) {
                 received.fd_lost = true;
             } else {
-                received.passed = std::move(taken);
+                received.passed[received.passed_count++] = std::move(taken);
             }
         }
     }

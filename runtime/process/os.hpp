@@ -9,6 +9,7 @@
 // thread.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <span>
 #include <utility>
@@ -35,6 +36,8 @@ public:
 
     int get() const noexcept { return fd_; }
     bool open() const noexcept { return fd_ >= 0; }
+    /// For the caller to own.
+    int release() noexcept { return std::exchange(fd_, -1); }
     void close() noexcept;
 
 private:
@@ -54,25 +57,40 @@ int reap(const Descriptor& pidfd, int& status) noexcept;
 /// Whether the process ends within that time; -1 waits for ever.
 bool wait_for_end(const Descriptor& pidfd, int milliseconds) noexcept;
 
+/// An anonymous, empty file that can be sealed.
+int make_memfd(Descriptor& memfd) noexcept;
+/// From here on its size and content can never change. -EBUSY: somebody can still write to it.
+int seal_memfd(const Descriptor& memfd) noexcept;
+/// Whether it is a sealed file of exactly `size` bytes, and not of none: -EPROTO if not.
+int check_sealed_memfd(const Descriptor& memfd, std::size_t size) noexcept;
+
 /// An anonymous file with these bytes whose size and content can never change again.
 int make_sealed_memfd(std::span<const std::byte> bytes, Descriptor& memfd) noexcept;
 
+enum class Populate { yes, no };
+
 /// Maps a sealed file of exactly `size` bytes. -EPROTO: it is not sealed, or of another size.
-int map_sealed_memfd(const Descriptor& memfd, std::size_t size, const std::byte*& address) noexcept;
+int map_sealed_memfd(const Descriptor& memfd, std::size_t size, Populate populate,
+                     const std::byte*& address) noexcept;
 void unmap(const std::byte* address, std::size_t size) noexcept;
 
 enum class Blocking { yes, no };
 
-/// Sends one packet, with a descriptor beside it unless `passed` is -1.
-int send_packet(int socket, std::span<const iovec> parts, int passed, Blocking blocking) noexcept;
+/// Beside one packet.
+inline constexpr std::size_t kPassedMax = 17;
+
+/// Sends one packet, with these descriptors beside it, at most kPassedMax.
+int send_packet(int socket, std::span<const iovec> parts, std::span<const int> passed,
+                Blocking blocking) noexcept;
 
 struct Received {
     int error = 0;           ///< -errno; -EAGAIN: there is nothing now
     std::size_t bytes = 0;   ///< 0 without an error: the peer has closed (or sent an empty packet,
                              ///< which is the same to us)
     bool truncated = false;  ///< the packet was larger than the buffer
-    bool fd_lost = false;    ///< a descriptor came that there was no room for, or several came
-    Descriptor passed;
+    bool fd_lost = false;    ///< a descriptor came that there was no room for
+    std::size_t passed_count = 0;
+    std::array<Descriptor, kPassedMax> passed;  ///< in the order in which they were sent
 };
 Received receive_packet(int socket, std::span<std::byte> buffer, Blocking blocking) noexcept;
 

@@ -16,7 +16,9 @@ int copy_payload(std::span<const std::byte> bytes, Payload& into) noexcept {
 
 int map_payload(const Descriptor& memfd, std::size_t size, Payload& into) noexcept {
     const std::byte* address = nullptr;
-    if (int error = map_sealed_memfd(memfd, size, address); error != 0) return error;
+    // All of it will be read, and one system call is cheaper than a fault for each page.
+    int error = map_sealed_memfd(memfd, size, Populate::yes, address);
+    if (error != 0) return error;
     into = Payload(address, size, Payload::Origin::mmap);
     return 0;
 }

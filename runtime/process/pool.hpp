@@ -72,6 +72,7 @@ struct Call {
     int error = 0;
     pid_t pid = 0;
     Payload answer;
+    detail::ArrivedFiles memories;  // of a value
     Note note{};
 
     // The pool's, under its lock.

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -29,12 +30,14 @@ constexpr int kExitProtocol = 76;
 struct Answer {
     FrameKind kind = FrameKind::value;
     Payload body;
+    std::unique_ptr<detail::SharedMemoryList> memories;
 };
 
 /// A text that finds no memory is left out.
 void refuse(Answer& answer, RefusalReason reason, int error, std::string_view text) noexcept {
     answer.kind = FrameKind::refused;
     answer.body = {};
+    answer.memories = nullptr;
     Refusal refusal{reason, error};
     std::size_t size = sizeof refusal + text.size();
     auto* block = static_cast<std::byte*>(std::malloc(size));
@@ -44,7 +47,7 @@ void refuse(Answer& answer, RefusalReason reason, int error, std::string_view te
     answer.body = Payload(block, size, Payload::Origin::malloc);
 }
 
-void run(const IncomingFrame& frame, std::size_t length_max, detail::ProcessHandler handler,
+void run(IncomingFrame& frame, std::size_t length_max, detail::ProcessHandler handler,
          Answer& answer) noexcept {
     std::span<const std::byte> body = frame.body.bytes();
     CodeAddress address;
@@ -60,16 +63,17 @@ void run(const IncomingFrame& frame, std::size_t length_max, detail::ProcessHand
         return;
     }
     detail::ProcessAnswer made;
-    handler(code, body.subspan(sizeof address), length_max, made);
+    handler(code, body.subspan(sizeof address), frame.memories, length_max, made);
     answer.kind =
         made.kind == detail::ProcessAnswer::Kind::value ? FrameKind::value : FrameKind::exception;
     answer.body = std::move(made.bytes);
+    answer.memories = std::move(made.memories);
 }
 
 /// A result that cannot be sent is told in its place; a program that is gone ends the worker.
 void send_answer(int socket, std::uint64_t id, Answer& answer) noexcept {
     OutgoingFrame frame;
-    int error = make_frame(answer.kind, id, answer.body.bytes(), frame);
+    int error = make_frame(answer.kind, id, answer.body.bytes(), frame, answer.memories.get());
     if (error == 0) error = send_frame(socket, frame, Blocking::yes);
     if (error == 0) return;
     if (error == -EPIPE || error == -ECONNRESET || error == -ENOTCONN) leave(0);

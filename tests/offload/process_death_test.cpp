@@ -161,7 +161,8 @@ TEST(ProcessDeath, OfTheForkServerFailsWhatRanAndNothingLater) {
 // only the frame can end the call.
 void send_raw(std::span<const std::byte> packet, int passed = -1) {
     const iovec part{const_cast<std::byte*>(packet.data()), packet.size()};
-    process::send_packet(worker_socket(), std::span(&part, 1), passed, process::Blocking::yes);
+    auto beside = std::span(&passed, passed < 0 ? 0U : 1U);
+    process::send_packet(worker_socket(), std::span(&part, 1), beside, process::Blocking::yes);
     hang();
 }
 process::OutgoingFrame valid_answer(std::uint64_t id, std::span<const std::byte> body = {}) {

@@ -398,7 +398,8 @@ std::vector<std::string> call_with_descriptors_under_way() {
         std::byte one{};
         const iovec part{&one, 1};
         for (int i = 0; i < 32; ++i) {
-            process::send_packet(in.get(), std::span(&part, 1), STDERR_FILENO,
+            const int passed = STDERR_FILENO;
+            process::send_packet(in.get(), std::span(&part, 1), std::span(&passed, 1),
                                  process::Blocking::no);
         }
         LowLimit limit(server, RLIMIT_NOFILE, 16);

@@ -10,8 +10,11 @@
 // thread.
 #pragma once
 
+#include <weft/detail/shared_memory.hpp>
+
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <utility>
@@ -76,14 +79,15 @@ struct ProcessReply {
     int error = 0;
     pid_t pid = 0;
     ProcessBytes bytes;
+    ArrivedFiles memories;  ///< of a value
     std::string text;
 };
 
-/// Sends `message` (headroom, then arguments) to a worker that calls the code's handler with it,
-/// and waits for what comes back. A cancel takes the call back: it does not start, or its worker is
+/// Sends `message` (headroom, then arguments), and the memories if there are any, to a worker that
+/// calls the code's handler with it, and waits for what comes back. A cancel takes the call back: it does not start, or its worker is
 /// killed. Throws CancelledError; std::system_error where the pool cannot begin.
-ProcessReply run_in_process(rt::process::Pool& pool, const void* code,
-                            std::span<std::byte> message);
+ProcessReply run_in_process(rt::process::Pool& pool, const void* code, std::span<std::byte> message,
+                            const SharedMemoryList* memories = nullptr);
 
 rt::process::Pool* make_process_pool(unsigned workers, std::size_t length_max);
 void destroy_process_pool(rt::process::Pool* pool) noexcept;
@@ -108,11 +112,13 @@ struct ProcessAnswer {
     enum class Kind : std::uint8_t { value, exception };
     Kind kind = Kind::value;
     ProcessBytes bytes;
+    std::unique_ptr<SharedMemoryList> memories;  ///< of a value; may be none
 };
 /// In a worker: `code` as run_in_process() had it (at this process's address), the arguments, and
 /// how many bytes an answer may have.
 using ProcessHandler = void (*)(const void* code, std::span<const std::byte> arguments,
-                                std::size_t bytes_max, ProcessAnswer& answer) noexcept;
+                                ArrivedFiles& memories, std::size_t bytes_max,
+                                ProcessAnswer& answer) noexcept;
 
 /// At the start of main. Returns in an ordinary start of the program, and never in a fork server of
 /// it.
