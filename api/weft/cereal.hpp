@@ -20,6 +20,7 @@
 #pragma once
 
 #include <weft/archive.hpp>
+#include <weft/shared_buffer.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -53,6 +54,7 @@ public:
 
     void write_bytes(const void* bytes, std::size_t size) { out_.write_bytes(bytes, size); }
     void write_size(std::uint64_t size) { out_.write_size(size); }
+    weft::OutputArchive& archive() { return out_; }
     NestingDepth& depth() { return depth_; }
 
 private:
@@ -135,6 +137,15 @@ void CEREAL_SERIALIZE_FUNCTION_NAME(CerealOutput& archive, cereal::NameValuePair
 template <class T>
 void CEREAL_SERIALIZE_FUNCTION_NAME(CerealInput& archive, cereal::NameValuePair<T>& pair) {
     archive(pair.value);
+}
+
+// A member that is a SharedBuffer goes beside the message, as an argument does.
+
+inline void CEREAL_SAVE_FUNCTION_NAME(CerealOutput& archive, const SharedBuffer& buffer) {
+    archive.archive().write(buffer);
+}
+inline void CEREAL_LOAD_FUNCTION_NAME(CerealInput& archive, SharedBuffer& buffer) {
+    buffer = archive.archive().read<SharedBuffer>();
 }
 
 namespace detail {

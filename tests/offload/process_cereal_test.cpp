@@ -66,6 +66,16 @@ struct Chain {
     }
 };
 
+struct Picture {
+    std::string title;
+    weft::SharedBuffer pixels;
+    std::vector<weft::SharedBuffer> more;
+    template <class Archive>
+    void serialize(Archive& archive) {
+        archive(title, pixels, more);
+    }
+};
+
 struct NotSerializable {
     std::string text;
 };
@@ -99,6 +109,26 @@ TEST(Cereal, CarriesAUsersTypeToAnotherProcessAndBack) {
     EXPECT_EQ(jobs[1].tags.at("a").at(1), "c");
     EXPECT_EQ(jobs[1].priority, 7);
     EXPECT_EQ(jobs[1].shared, jobs[1].shared_too) << "one object stays one";
+}
+
+TEST(Cereal, CarriesSharedBuffersOfAUsersTypeBesideTheMessage) {
+    static_assert(weft::Serializable<Picture>);
+    Picture picture{"title", weft::SharedBuffer(1 << 20), {}};
+    std::span<int> pixels = picture.pixels.writable_as<int>();
+    pixels.back() = 7;
+    picture.more = {picture.pixels, weft::SharedBuffer()};
+    Picture back = weft::to_process(
+        [](Picture got) {
+            got.more.push_back(weft::SharedBuffer::copy_of(got.pixels.bytes()));
+            return got;
+        },
+        picture);
+    EXPECT_EQ(back.title, "title");
+    EXPECT_EQ(back.pixels.as<int>().back(), 7);
+    ASSERT_EQ(back.more.size(), 3U);
+    EXPECT_EQ(back.more[0].bytes().data(), back.pixels.bytes().data());
+    EXPECT_TRUE(back.more[1].empty());
+    EXPECT_EQ(back.more[2].as<int>().back(), 7);
 }
 
 TEST(Cereal, CarriesPolymorphicPointers) {
