@@ -40,9 +40,9 @@ concept SharedElement = detail::PlainInBulk<T> && std::same_as<T, std::remove_cv
 /// Bytes in memory that travels to other processes and back without being copied.
 ///
 /// @cost  each buffer, of any number of copies, has a descriptor and a mapping, in each process
-/// where it lives: below some 64 KiB a std::vector is cheaper. At most 16 different ones go with
-/// the arguments of a call, and with its result; ProcessPoolOptions::message_bytes_max does not
-/// count their bytes
+/// where it lives: below some 64 KiB a std::vector is cheaper. Sending seals, and costs nothing
+/// else that grows with the size. At most 16 different ones go with the arguments of a call, and
+/// with its result (ArchiveError); ProcessPoolOptions::message_bytes_max does not count their bytes
 class SharedBuffer {
 public:
     /// No bytes, no memory, no descriptor.
@@ -50,7 +50,7 @@ public:
     /// Zeros.
     /// @throws  std::system_error: ENOMEM, also for more than the machine has; EMFILE, ENFILE,
     /// ENOSPC
-    /// @cost    takes all of the memory at once, as a vector of zeros does: about 0.2 s a GiB
+    /// @cost    takes all of the memory at once, as a vector of zeros does: about 0.6 s a GiB
     explicit SharedBuffer(std::size_t size);
     /// These bytes, copied once.
     /// @throws  as the constructor
@@ -84,7 +84,8 @@ public:
     /// @throws  std::system_error: EBUSY while another process can write there, such as a child
     /// that the program has forked since the buffer was made, or a device that reads into it. It is
     /// read-only then nevertheless, and may be tried again
-    /// @cost    some microseconds, and later a page fault for every 16 pages that are read again
+    /// @cost    about 0.15 s a GiB, since the kernel looks at each page; what is read here later is
+    /// faulted in again
     void seal();
     bool is_sealed() const noexcept;
 
