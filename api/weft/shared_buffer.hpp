@@ -20,6 +20,9 @@
 // what a worker has sent cannot change, shrink or vanish under its reader, whatever the worker does.
 // Copies are other names of the same memory; it is given back with the last of them in each process.
 //
+// One that a static constructor makes is, as all that it makes, in each worker process too; there
+// the workers share it, writable, and none of them can seal it.
+//
 // Thread rules: as for a std::shared_ptr: copies may be used by different threads at the same time,
 // also to send them. Who writes, and when nobody does any more, is for the program to order.
 #pragma once

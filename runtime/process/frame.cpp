@@ -207,7 +207,6 @@ IncomingFrame receive_frame(int socket, std::span<std::byte> buffer, std::size_t
         if (carries_descriptor(frame.header.kind)) frame.passed = std::move(passed.front());
     }
     if (error != 0) {
-        frame.memories = {};
         frame.bad = error == -EPROTO ? FrameError::not_sealed : FrameError::no_resources;
         if (frame.bad == FrameError::no_resources) frame.shortage = -error;
     }

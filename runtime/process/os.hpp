@@ -61,7 +61,8 @@ bool wait_for_end(const Descriptor& pidfd, int milliseconds) noexcept;
 int make_memfd(Descriptor& memfd) noexcept;
 /// From here on its size and content can never change. -EBUSY: somebody can still write to it.
 int seal_memfd(const Descriptor& memfd) noexcept;
-/// Whether it is a sealed file of exactly `size` bytes, and not of none: -EPROTO if not.
+/// Whether it is a sealed file of exactly `size` bytes, without holes and not of none: -EPROTO if
+/// not.
 int check_sealed_memfd(const Descriptor& memfd, std::size_t size) noexcept;
 
 /// An anonymous file with these bytes whose size and content can never change again.
@@ -69,7 +70,7 @@ int make_sealed_memfd(std::span<const std::byte> bytes, Descriptor& memfd) noexc
 
 enum class Populate { yes, no };
 
-/// Maps a sealed file of exactly `size` bytes. -EPROTO: it is not sealed, or of another size.
+/// Maps a file that check_sealed_memfd() lets pass.
 int map_sealed_memfd(const Descriptor& memfd, std::size_t size, Populate populate,
                      const std::byte*& address) noexcept;
 void unmap(const std::byte* address, std::size_t size) noexcept;

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <new>
 
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
@@ -25,6 +26,19 @@ bool is_more_than_there_is(std::size_t size) noexcept {
     return size / machine.mem_unit > machine.totalram + machine.totalswap;
 }
 
+/// Takes the memory. So what is lacking is lacking now, and not at some write, which would end in
+/// SIGBUS; no reader elsewhere finds a hole; and one call is cheaper than a fault for each page.
+int fill(std::byte* data, std::size_t size, const Descriptor& memfd) noexcept {
+    if (::madvise(data, size, MADV_POPULATE_WRITE) == 0) return 0;
+    if (errno != EINVAL) return errno == EFAULT ? -ENOMEM : -errno;
+    // Before Linux 5.14. It begins anew after a signal, so it is the second choice.
+    int error = 0;
+    do {
+        error = ::fallocate(memfd.get(), 0, 0, static_cast<off_t>(size)) == 0 ? 0 : -errno;
+    } while (error == -EINTR);
+    return error;
+}
+
 }  // namespace
 
 SharedMemory::~SharedMemory() {
@@ -39,12 +53,7 @@ int SharedMemory::make(std::size_t size) noexcept {
     if (mapped == MAP_FAILED) return -errno;
     data_ = static_cast<std::byte*>(mapped);
     size_ = size;
-    // So that what is lacking is lacking now, and not at some write, which would end in SIGBUS; and
-    // one call is cheaper than a fault for each page. Kernels before 5.14 do not know it.
-    if (::madvise(data_, size_, MADV_POPULATE_WRITE) != 0 && errno != EINVAL) {
-        return errno == EFAULT ? -ENOMEM : -errno;
-    }
-    return 0;
+    return fill(data_, size_, memfd_);
 }
 
 int SharedMemory::map_sealed(Descriptor memfd, std::size_t size) noexcept {

@@ -315,7 +315,7 @@ TEST(SharedBufferProcess, WithoutADescriptorForTheResultIsAClearErrorAndTheWorke
 // --- workers that lie ---------------------------------------------------------------------------
 
 /// Answers its own call with a buffer that is as the test wants it, and hangs.
-void answer_with(std::uint64_t size_told, std::vector<int> passed) {
+void answer_with(std::uint64_t size_told, const std::vector<int>& passed) {
     weft::OutputArchive out;
     out.write(true);
     out.write_size(0);
@@ -335,7 +335,7 @@ void answer_with(std::uint64_t size_told, std::vector<int> passed) {
 }
 int memory_file(std::size_t size, int seals) {
     int memfd = ::memfd_create("lie", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (::ftruncate(memfd, static_cast<off_t>(size)) != 0) std::abort();
+    if (::fallocate(memfd, 0, 0, static_cast<off_t>(size)) != 0) std::abort();
     if (::fcntl(memfd, F_ADD_SEALS, seals) != 0) std::abort();
     return memfd;
 }
@@ -355,6 +355,13 @@ SharedBuffer lie_shrinkable() {
 }
 SharedBuffer lie_about_the_size() {
     answer_with(8192, {memory_file(4096, kAllSeals)});
+    return {};
+}
+SharedBuffer lie_about_the_memory() {
+    int memfd = memory_file(4096, 0);
+    if (::ftruncate(memfd, 64 << 20) != 0) std::abort();
+    if (::fcntl(memfd, F_ADD_SEALS, kAllSeals) != 0) std::abort();
+    answer_with(64 << 20, {memfd});
     return {};
 }
 SharedBuffer lie_about_the_count() {
@@ -387,6 +394,7 @@ TEST(SharedBufferProcess, OfAWorkerThatLiesKillsThatWorkerAndFailsThatCallAlone)
     EXPECT_SAYS(why([&] { pool.run<&lie_writable>(); }), not_sealed);
     EXPECT_SAYS(why([&] { pool.run<&lie_shrinkable>(); }), not_sealed);
     EXPECT_SAYS(why([&] { pool.run<&lie_about_the_size>(); }), not_sealed);
+    EXPECT_SAYS(why([&] { pool.run<&lie_about_the_memory>(); }), not_sealed);
     EXPECT_SAYS(why([&] { pool.run<&lie_about_the_count>(); }), "a descriptor came with it");
     EXPECT_SAYS(why([&] { pool.run<&lie_without_a_descriptor>(); }), "descriptor is missing");
     EXPECT_EQ(Open(), here);

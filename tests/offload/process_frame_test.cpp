@@ -1,5 +1,6 @@
 // Frames: what was sent is what is received, and everything else is recognised as such.
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <random>
@@ -224,7 +225,7 @@ TEST(Frame, AMemoryFileThatIsNotSealedIsRefused) {
     Pipe pipe;
     const std::size_t size = kInlineBytesMax + 1;
     Descriptor memfd(::memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-    ASSERT_EQ(::ftruncate(memfd.get(), size), 0);
+    ASSERT_EQ(::fallocate(memfd.get(), 0, 0, size), 0);
     pipe.send_raw(large_header(size), {memfd.get()});
     EXPECT_EQ(pipe.receive().bad, FrameError::not_sealed);
 }
@@ -371,10 +372,15 @@ TEST(Frame, MemoriesThatAreNotWhatItsHeaderSaysAreRefusedAndClosed) {
                       F_SEAL_SHRINK | F_SEAL_WRITE, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL}) {
         Descriptor partly;
         ASSERT_EQ(make_memfd(partly), 0);
-        ASSERT_EQ(::ftruncate(partly.get(), 4096), 0);
+        ASSERT_EQ(::write(partly.get(), std::array<char, 4096>{}.data(), 4096), 4096);
         ASSERT_EQ(::fcntl(partly.get(), F_ADD_SEALS, seals), 0);
         EXPECT_EQ(verdict_on({partly.get(), fds[0]}), FrameError::not_sealed) << seals;
     }
+    Descriptor hollow;
+    ASSERT_EQ(make_memfd(hollow), 0);
+    ASSERT_EQ(::ftruncate(hollow.get(), 4096), 0);
+    ASSERT_EQ(seal_memfd(hollow), 0);
+    EXPECT_EQ(verdict_on({fds[0], hollow.get()}), FrameError::not_sealed);
     Descriptor null_device(::open("/dev/null", O_RDONLY | O_CLOEXEC));
     EXPECT_EQ(verdict_on({null_device.get(), fds[1]}), FrameError::not_sealed);
 }

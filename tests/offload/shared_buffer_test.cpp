@@ -14,6 +14,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -41,6 +42,14 @@ TEST(SharedBuffer, BeginsWithZerosAndIsWritable) {
     EXPECT_TRUE(std::ranges::all_of(buffer.bytes(), [](std::byte b) { return b == std::byte{}; }));
     buffer.writable()[9'999] = std::byte{5};
     EXPECT_EQ(buffer.bytes()[9'999], std::byte{5});
+}
+
+TEST(SharedBuffer, HasAllOfItsMemoryFromTheBeginning) {
+    SharedBuffer buffer(1 << 20);
+    std::vector<unsigned char> there((1 << 20) / 4096);
+    // mincore() tells of the file's pages, whoever has touched them.
+    ASSERT_EQ(::mincore(buffer.writable().data(), buffer.size(), there.data()), 0);
+    EXPECT_TRUE(std::ranges::all_of(there, [](unsigned char page) { return (page & 1) != 0; }));
 }
 
 TEST(SharedBuffer, OfNoBytesHasNoMemoryAndNothingToSeal) {
@@ -123,7 +132,8 @@ static_assert(weft::Serializable<SharedBuffer>);
 TEST(SharedBuffer, ThatCannotBeHadIsAnErrorThatNamesItsSizeAndLeavesNothing) {
     int descriptors = count_descriptors();
     int mappings = count_mappings();
-    for (std::size_t size : {std::size_t{1} << 60, std::numeric_limits<std::size_t>::max()}) {
+    for (std::size_t size :
+         {std::size_t{1} << 44, std::size_t{1} << 60, std::numeric_limits<std::size_t>::max()}) {
         std::string text = text_of([&] { SharedBuffer buffer(size); });
         EXPECT_SAYS(text, std::to_string(size) + " bytes: Cannot allocate memory");
     }
