@@ -6,7 +6,9 @@
 // that no limit reaches are made to fail by a seccomp filter on the thread that begins the pool,
 // which its manager thread, its fork server and its workers inherit.
 #include <weft/process.hpp>
+#include <weft/shared_buffer.hpp>
 
+#include <array>
 #include <cerrno>
 #include <climits>
 #include <csignal>
@@ -417,6 +419,50 @@ TEST(ProcessResources, AHandleThatCannotBeSentIsAClearErrorAndTheForkServerLives
     if (told.empty()) GTEST_SKIP() << "another user cannot run this program here";
     EXPECT_SAYS(told[0], "a worker process could not be started: Too many references");
     EXPECT_EQ(told[1], "");
+    EXPECT_EQ(told[2], "");
+}
+
+/// The same for a program that sends a buffer, and for a worker that answers with one.
+std::vector<std::string> send_buffers_with_descriptors_under_way() {
+    if (!become_nobody()) return {};
+    ProcessPool pool{{.workers = 1}};
+    auto echo = [](weft::SharedBuffer buffer) { return buffer; };
+    auto make = [] { return weft::SharedBuffer(4096); };
+    weft::SharedBuffer buffer = pool.run(make);
+    pid_t worker = pool.run([] { return ::getpid(); });
+    std::array<std::exception_ptr, 2> caught;
+    bool others_go = false;
+    {
+        process::Descriptor in;
+        process::Descriptor out;
+        process::make_socketpair(in, out);
+        std::byte one{};
+        const iovec part{&one, 1};
+        const int passed = STDERR_FILENO;
+        for (int i = 0; i < 32; ++i) {
+            process::send_packet(in.get(), std::span(&part, 1), std::span(&passed, 1),
+                                 process::Blocking::no);
+        }
+        {
+            LowLimit limit(0, RLIMIT_NOFILE, 16);
+            caught[0] = caught_from([&] { pool.run(echo, buffer); });
+            others_go = pool.run([] { return 1; }) == 1;
+        }
+        LowLimit limit(worker, RLIMIT_NOFILE, 16);
+        caught[1] = caught_from([&] { pool.run(make); });
+    }
+    bool lives = pool.run([] { return ::getpid(); }) == worker;
+    bool again = pool.run(echo, buffer).size() == 4096;
+    return {text_of(caught[0]), text_of(caught[1]), lives && others_go && again ? "" : "lost"};
+}
+
+TEST(ProcessResources, ABufferThatCannotBeSentIsAClearErrorAndGoesWithALaterCall) {
+    ProcessPool pool{{.workers = 1}};
+    auto told = pool.run<&send_buffers_with_descriptors_under_way>();
+    if (told.empty()) GTEST_SKIP() << "another user cannot run this program here";
+    EXPECT_SAYS(told[0],
+                "could not be sent to a worker process with its shared buffers: Too many ref");
+    EXPECT_SAYS(told[1], "the worker process could not send the result: Too many ref");
     EXPECT_EQ(told[2], "");
 }
 
