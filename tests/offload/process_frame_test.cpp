@@ -385,27 +385,41 @@ TEST(Frame, MemoriesThatAreNotWhatItsHeaderSaysAreRefusedAndClosed) {
     EXPECT_EQ(verdict_on({null_device.get(), fds[1]}), FrameError::not_sealed);
 }
 
-TEST(Frame, MoreDescriptorsThanAPacketMayCarryAreRefusedAndClosed) {
-    Pipe pipe;
-    int before = count_descriptors();
-    // Past send_packet(), which takes no more than a packet may carry.
-    std::vector<int> passed(40, pipe.near.get());
-    alignas(cmsghdr) char control[CMSG_SPACE(40 * sizeof(int))] = {};
-    auto packet = example_packet();
+/// Past send_packet(), which takes no more than a packet may carry.
+void send_with(int socket, std::vector<std::byte> packet, const std::vector<int>& passed) {
+    std::array<cmsghdr, 32> control{};
     iovec part{packet.data(), packet.size()};
     msghdr message{};
     message.msg_iov = &part;
     message.msg_iovlen = 1;
-    message.msg_control = control;
-    message.msg_controllen = sizeof control;
+    message.msg_control = control.data();
+    message.msg_controllen = CMSG_SPACE(passed.size() * sizeof(int));
     cmsghdr* header = CMSG_FIRSTHDR(&message);
     header->cmsg_level = SOL_SOCKET;
     header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(40 * sizeof(int));
-    std::memcpy(CMSG_DATA(header), passed.data(), 40 * sizeof(int));
-    ASSERT_GT(::sendmsg(pipe.near.get(), &message, 0), 0);
-    EXPECT_EQ(pipe.receive().bad, FrameError::stray_descriptor);
-    EXPECT_EQ(count_descriptors(), before);
+    header->cmsg_len = CMSG_LEN(passed.size() * sizeof(int));
+    std::memcpy(CMSG_DATA(header), passed.data(), passed.size() * sizeof(int));
+    ASSERT_GT(::sendmsg(socket, &message, 0), 0);
+}
+
+TEST(Frame, MoreDescriptorsThanAPacketMayCarryAreRefusedAndClosed) {
+    SharedMemoryList memories = memories_of(std::vector<std::size_t>(kSharedMemoriesMax, 10));
+    std::vector<std::byte> body(kInlineBytesMax + 1);
+    OutgoingFrame frame;
+    ASSERT_EQ(make_frame(FrameKind::value, 1, body, frame, &memories), 0);
+    std::vector<int> passed{frame.memfd.get()};
+    for (const SharedMemoryRef& memory : memories.items) passed.push_back(memory->descriptor());
+    Pipe pipe;
+    send_with(pipe.near.get(), packet_of(frame), passed);
+    EXPECT_EQ(pipe.receive().bad, FrameError::none);
+    int before = count_descriptors();
+    // There is room for the first of these behind the last that may come; for the others not.
+    while (passed.size() < 40) {
+        passed.push_back(passed.back());
+        send_with(pipe.near.get(), packet_of(frame), passed);
+        EXPECT_EQ(pipe.receive().bad, FrameError::stray_descriptor) << passed.size();
+        EXPECT_EQ(count_descriptors(), before);
+    }
 }
 
 TEST(Frame, APacketBeyondTheBufferIsRefused) {
