@@ -49,6 +49,13 @@ inline int count_descriptors() {
     return open;
 }
 
+/// Those that a program which this process starts would get too.
+inline int count_inheritable() {
+    int open = 0;
+    for (int fd = 0; fd < 256; ++fd) open += ::fcntl(fd, F_GETFD) == 0 ? 1 : 0;
+    return open;
+}
+
 /// Of memory files of ours.
 inline int count_mappings() {
     std::ifstream maps("/proc/self/maps");

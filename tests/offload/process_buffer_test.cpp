@@ -48,6 +48,24 @@ using weft::test::Open;
 using weft::test::text_of;
 namespace process = weft::rt::process;
 
+/// Two buffers arrive, and the first is read before the reading fails.
+struct Unreadable {
+    std::array<SharedBuffer, 2> buffers;
+};
+
+}  // namespace
+
+template <>
+struct weft::Codec<Unreadable> {
+    static void write(OutputArchive& out, const Unreadable& value) { out.write(value.buffers); }
+    static Unreadable read(InputArchive& in) {
+        in.read<SharedBuffer>();
+        throw std::length_error("unreadable");
+    }
+};
+
+namespace {
+
 // --- to workers and back ------------------------------------------------------------------------
 
 TEST(SharedBufferProcess, ArrivesWithItsBytesSealedAndReadOnly) {
@@ -231,6 +249,34 @@ TEST(SharedBufferProcess, LeavesNothingOpenWhereTheFunctionThrowsOrAnArchiveDoes
     }
     EXPECT_EQ(Open(), here);
     EXPECT_EQ(pool.run<&open_in_worker>(), in_worker);
+}
+
+TEST(SharedBufferProcess, LeavesNothingOpenWhereWhatCameIsNotRead) {
+    ProcessPool pool{{.workers = 1}};
+    auto in_worker = pool.run<&open_in_worker>();
+    Open here;
+    for (int round = 0; round < 20; ++round) {
+        Unreadable sent{{SharedBuffer(100), SharedBuffer(200)}};
+        EXPECT_THROW(pool.run([](const Unreadable&) {}, sent), std::length_error);
+        EXPECT_THROW(pool.run([] { return Unreadable{{SharedBuffer(100), SharedBuffer(200)}}; }),
+                     std::length_error);
+    }
+    EXPECT_EQ(Open(), here);
+    EXPECT_EQ(pool.run<&open_in_worker>(), in_worker);
+}
+
+TEST(SharedBufferProcess, GivesNoDescriptorToProgramsThatAreStarted) {
+    ProcessPool pool{{.workers = 1}};
+    int in_worker = pool.run<&weft::test::count_inheritable>();
+    int here = weft::test::count_inheritable();
+    auto [back, there] = pool.run(
+        [](SharedBuffer in) {
+            std::vector<SharedBuffer> held{in, SharedBuffer(100)};
+            return std::pair(held, weft::test::count_inheritable());
+        },
+        counting(100));
+    EXPECT_EQ(there, in_worker);
+    EXPECT_EQ(weft::test::count_inheritable(), here);
 }
 
 TEST(SharedBufferProcess, LeavesNothingOpenWhereTheWorkerDies) {
