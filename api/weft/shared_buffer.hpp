@@ -29,6 +29,7 @@
 
 #include <weft/archive.hpp>
 
+#include <concepts>
 #include <cstddef>
 #include <span>
 #include <type_traits>
