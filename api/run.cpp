@@ -285,6 +285,14 @@ const char* Runtime::poller() const noexcept { return detail::poller_name(*sched
 
 unsigned Runtime::workers() const noexcept { return detail::worker_count(*scheduler_); }
 
+detail::ExecutorFigures Runtime::thread_figures() const {
+    return detail::thread_figures_of(*scheduler_);
+}
+
+detail::ExecutorFigures Runtime::arena_figures() const {
+    return detail::arena_figures_of(*scheduler_);
+}
+
 std::size_t Runtime::swallowed_cancels() const noexcept {
     return detail::swallowed_cancels(*scheduler_);
 }

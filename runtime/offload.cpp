@@ -203,7 +203,7 @@ void join_threads(rt::Threads& threads) noexcept { threads.join(); }
 
 ExecutorFigures figures_of(const rt::Threads& threads) noexcept { return threads.figures(); }
 
-ExecutorFigures thread_figures_of(rt::Scheduler& scheduler) noexcept {
+ExecutorFigures thread_figures_of(rt::Scheduler& scheduler) {
     return scheduler.threads().figures();
 }
 
@@ -250,7 +250,7 @@ void join_arena(rt::Arena& arena) noexcept { arena.join(); }
 
 ExecutorFigures figures_of(const rt::Arena& arena) noexcept { return arena.figures(); }
 
-ExecutorFigures arena_figures_of(rt::Scheduler& scheduler) noexcept {
+ExecutorFigures arena_figures_of(rt::Scheduler& scheduler) {
     return scheduler.arena().figures();
 }
 

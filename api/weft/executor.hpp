@@ -200,7 +200,8 @@ public:
 
     /// Refuses calls from here on, and returns when the threads have ended: with `kill` those that have not begun fail with
     /// Error, and those that run are asked to stop (their stop token, checkpoint()); a function that does not listen is waited
-    /// for. In a task it waits, and a cancel does not end that; else it blocks the thread. Twice is fine.
+    /// for. In a task it waits, and a cancel does not end that; else it blocks the thread. Twice is fine; in a function that it
+    /// runs it would wait for itself.
     void shutdown(Shutdown how = Shutdown::drain);
 
     /// Any thread.

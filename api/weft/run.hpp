@@ -3,6 +3,7 @@
 
 #include <weft/context_var.hpp>
 #include <weft/detail/engine.hpp>
+#include <weft/detail/offload_call.hpp>
 #include <weft/time.hpp>
 
 #include <chrono>
@@ -198,6 +199,10 @@ public:
     /// How many tasks have ended with a value though they were cancelled and nobody took that back (uncancel): a
     /// `catch (...)` may have swallowed it. Any thread.
     std::size_t swallowed_cancels() const noexcept;
+    /// What the threads behind to_thread, and the arena behind to_arena, have done for this runtime; files and subprocesses use
+    /// the threads too. Any thread. std::bad_alloc, as they are made with the first question.
+    detail::ExecutorFigures thread_figures() const;
+    detail::ExecutorFigures arena_figures() const;
     /// All its tasks that are not done, from any thread. A snapshot; costs a walk over all of them.
     std::vector<AnyTask> all_tasks() const;
     rt::Scheduler& scheduler() const noexcept { return *scheduler_; }

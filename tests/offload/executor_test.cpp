@@ -231,6 +231,17 @@ TEST_P(ExecutorTest, FiguresTellTheTimeInTheQueueAndTheTimeOfTheRun) {
     });
 }
 
+TEST_P(ExecutorTest, ARuntimeHasTheFiguresOfItsOwnThreads) {
+    run([] {
+        std::uint64_t before = current_runtime().thread_figures().ended;
+        to_thread([] {});
+        to_thread([] {});
+        yield_until([&] { return current_runtime().thread_figures().ended == before + 2; });
+        EXPECT_GT(current_runtime().thread_figures().run_time.count(), 0);
+        EXPECT_EQ(current_runtime().arena_figures().calls, 0U);
+    });
+}
+
 // --- cancels ------------------------------------------------------------------------------------------------------
 
 /// Computes until it is told not to, without a token.

@@ -144,7 +144,7 @@ void close_threads(rt::Threads& threads, Outstanding outstanding) noexcept;
 /// Blocks until all threads have ended; after close_threads().
 void join_threads(rt::Threads& threads) noexcept;
 ExecutorFigures figures_of(const rt::Threads& threads) noexcept;
-ExecutorFigures thread_figures_of(rt::Scheduler& scheduler) noexcept;
+ExecutorFigures thread_figures_of(rt::Scheduler& scheduler);
 
 struct ArenaOptions {
     unsigned cores = 1;
@@ -159,6 +159,6 @@ void close_arena(rt::Arena& arena, Outstanding outstanding) noexcept;
 /// Blocks until all its calls have ended; after close_arena().
 void join_arena(rt::Arena& arena) noexcept;
 ExecutorFigures figures_of(const rt::Arena& arena) noexcept;
-ExecutorFigures arena_figures_of(rt::Scheduler& scheduler) noexcept;
+ExecutorFigures arena_figures_of(rt::Scheduler& scheduler);
 
 }  // namespace weft::detail
