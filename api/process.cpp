@@ -24,13 +24,16 @@ std::size_t usable_limit(std::size_t bytes_max) {
     return bytes_max < kSmallestLimit ? kSmallestLimit : bytes_max;
 }
 
-rt::process::Pool* make_pool(unsigned workers, std::size_t bytes_max) {
-    if (workers > kWorkersMax) {
-        throw std::invalid_argument("weft::ProcessPool: " + std::to_string(workers) +
+rt::process::Pool* make_pool(const ProcessPoolOptions& options) {
+    if (options.workers > kWorkersMax) {
+        throw std::invalid_argument("weft::ProcessPool: " + std::to_string(options.workers) +
                                     " workers are more than " + std::to_string(kWorkersMax));
     }
-    if (workers == 0) workers = detail::process_pool_default_workers();
-    return detail::make_process_pool(workers, bytes_max + detail::kProcessCallHeadroom);
+    return detail::make_process_pool({
+        .workers = options.workers != 0 ? options.workers : detail::process_pool_default_workers(),
+        .length_max = usable_limit(options.message_bytes_max) + detail::kProcessCallHeadroom,
+        .retry = options.retry,
+    });
 }
 
 [[noreturn]] void throw_worker_died(const detail::ProcessReply& reply, std::string_view function) {
@@ -50,6 +53,7 @@ rt::process::Pool* make_pool(unsigned workers, std::size_t bytes_max) {
         text = "worker process " + std::to_string(reply.pid) + " " + reply.text;
     text += " while it ran ";
     text += function;
+    if (reply.kills > 1) text += "; it has killed two workers, so it is not run again";
     throw WorkerDied(text, signal, exit_status, std::string(function));
 }
 
@@ -81,8 +85,7 @@ rt::process::Pool* make_pool(unsigned workers, std::size_t bytes_max) {
 }  // namespace
 
 ProcessPool::ProcessPool(ProcessPoolOptions options)
-    : bytes_max_(usable_limit(options.message_bytes_max)),
-      pool_(make_pool(options.workers, bytes_max_)) {}
+    : bytes_max_(usable_limit(options.message_bytes_max)), pool_(make_pool(options)) {}
 
 ProcessPool::~ProcessPool() = default;
 
@@ -110,9 +113,11 @@ void begin_process_call(OutputArchive& message) {
 }
 
 ProcessReply finish_process_call(rt::process::Pool& pool, ProcessThunk thunk,
-                                 std::string_view function, OutputArchive& message) {
+                                 std::string_view function, Repeatable repeatable,
+                                 OutputArchive& message) {
     const void* code = reinterpret_cast<const void*>(thunk);
-    ProcessReply reply = run_in_process(pool, code, message.bytes(), message.memories());
+    ProcessReply reply =
+        run_in_process(pool, code, message.bytes(), message.memories(), repeatable);
     if (reply.ending == ProcessEnding::value) return reply;
     if (reply.ending == ProcessEnding::exception) {
         InputArchive in(reply.bytes.bytes());
@@ -126,7 +131,7 @@ ProcessReply finish_process_call(rt::process::Pool& pool, ProcessThunk thunk,
 rt::process::Pool& default_process_pool() {
     // Never destroyed, so that a static object's destructor that calls to_process finds a pool that
     // says it is shut down.
-    static rt::process::Pool* const pool = make_pool(0, kMessageBytesMax);
+    static rt::process::Pool* const pool = make_pool({});
     struct AtExit {
         ~AtExit() { shut_down_process_pool(*pool, true); }
     };

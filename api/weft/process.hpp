@@ -18,7 +18,7 @@
 // The program must be linked with weft_main, which the CMake target weft::weft and pkg-config do.
 //
 // Who comes in: any task of weft's, or any plain thread, which then blocks. A call runs at most
-// once.
+// once, unless it is marked idempotent().
 #pragma once
 
 #include <weft/archive.hpp>
@@ -73,12 +73,32 @@ private:
     std::string message_;
 };
 
+/// What idempotent() gives.
+template <class F>
+struct Idempotent {};
+
+/// Marks a function that may run twice without harm: one that only computes, or that leaves things
+/// the same after the second time as after the first. Where its worker process dies in the middle
+/// it is run again, in another one: at least once, instead of at most once.
+///
+///     weft::to_process(weft::idempotent([](int page) { return render(page); }), 7);
+///
+/// A call that has killed two workers is not run a third time, whatever
+/// ProcessPoolOptions::retry says. Deaths that the call has no part in, those of the fork server,
+/// do not count.
+template <class F>
+constexpr Idempotent<std::decay_t<F>> idempotent(const F&) noexcept {
+    return {};
+}
+
 struct ProcessPoolOptions {
     /// Processes at most; they come as calls need them. 0: one per core.
     unsigned workers = 0;
     /// The most that the arguments, or the result, of a call may take. Less than 64 KiB counts as
     /// 64 KiB.
     std::size_t message_bytes_max = kMessageBytesMax;
+    /// How often an idempotent() call is run again after its worker has died. 0: never.
+    unsigned retry = 1;
 };
 
 using ProcessPoolFigures = detail::ProcessPoolFigures;
@@ -92,7 +112,8 @@ using ProcessThunk = void (*)(InputArchive& in, OutputArchive& out);
 void begin_process_call(OutputArchive& message);
 /// Waits for the result; throws everything that is not one.
 ProcessReply finish_process_call(rt::process::Pool& pool, ProcessThunk thunk,
-                                 std::string_view function, OutputArchive& message);
+                                 std::string_view function, Repeatable repeatable,
+                                 OutputArchive& message);
 rt::process::Pool& default_process_pool();
 
 /// The text of a template argument, out of what the compiler calls a function that has it.
@@ -164,12 +185,13 @@ void process_thunk(InputArchive& in, OutputArchive& out) {
 }
 
 template <class F, class... Args>
-auto call_in_process(rt::process::Pool& pool, std::size_t bytes_max, const Args&... args) {
+auto call_in_process(rt::process::Pool& pool, std::size_t bytes_max, Repeatable repeatable,
+                     const Args&... args) {
     OutputArchive message(bytes_max + kProcessCallHeadroom);
     begin_process_call(message);
     (Codec<Args>::write(message, args), ...);
-    ProcessReply reply =
-        finish_process_call(pool, &process_thunk<F, Args...>, FunctionObject<F>::name(), message);
+    ProcessReply reply = finish_process_call(pool, &process_thunk<F, Args...>,
+                                             FunctionObject<F>::name(), repeatable, message);
     InputArchive in(reply.bytes.bytes(), &reply.memories);
     using Result = std::invoke_result_t<F&, Args...>;
     if constexpr (std::is_void_v<Result>) {
@@ -181,9 +203,23 @@ auto call_in_process(rt::process::Pool& pool, std::size_t bytes_max, const Args&
     }
 }
 
+/// What is to be run of what was given, and how often.
+template <class F>
+struct Marked {
+    using Function = F;
+    static constexpr Repeatable kRepeatable = Repeatable::no;
+};
+template <class F>
+struct Marked<Idempotent<F>> {
+    using Function = F;
+    static constexpr Repeatable kRepeatable = Repeatable::yes;
+};
+
 /// One clear message for each thing that is wrong, and none that follow from it.
-template <class F, class... Args>
+template <class Given, class... Args>
 auto checked_call_in_process(rt::process::Pool& pool, std::size_t bytes_max, const Args&... args) {
+    using F = typename Marked<Given>::Function;
+    constexpr Repeatable kRepeatable = Marked<Given>::kRepeatable;
     constexpr bool kFunction = require_empty<F>();
     constexpr bool kArguments = (require_serializable<Args>() + ... + 0U) == sizeof...(Args);
     if constexpr (kFunction && kArguments) {
@@ -197,10 +233,10 @@ auto checked_call_in_process(rt::process::Pool& pool, std::size_t bytes_max, con
                           "weft::to_process: the function returns a reference, and what it refers "
                           "to stays in the other process: return a value");
             if constexpr (std::is_void_v<Result>) {
-                call_in_process<F, Args...>(pool, bytes_max, args...);
+                call_in_process<F, Args...>(pool, bytes_max, kRepeatable, args...);
             } else if constexpr (!std::is_reference_v<Result>) {
                 if constexpr (require_serializable<std::remove_cv_t<Result>>()) {
-                    return call_in_process<F, Args...>(pool, bytes_max, args...);
+                    return call_in_process<F, Args...>(pool, bytes_max, kRepeatable, args...);
                 }
             }
         }
@@ -208,6 +244,12 @@ auto checked_call_in_process(rt::process::Pool& pool, std::size_t bytes_max, con
 }
 
 }  // namespace detail
+
+/// The same for a plain function: `weft::idempotent<&work>()`.
+template <auto Function>
+constexpr Idempotent<detail::NamedFunction<Function>> idempotent() noexcept {
+    return {};
+}
 
 /// Worker processes of one's own, instead of those that all share behind to_process(). Starts
 /// nothing before the first call.

@@ -91,6 +91,7 @@ ProcessReply reply_of(process::Call& call) {
     reply.wait_status = call.wait_status;
     reply.error = call.error;
     reply.pid = call.pid;
+    reply.kills = call.kills;
     reply.bytes = std::move(call.answer);
     reply.memories = std::move(call.memories);
     reply.text = call.note.data();
@@ -130,7 +131,7 @@ ProcessReply reply_of(process::Call& call) {
 }  // namespace
 
 ProcessReply run_in_process(process::Pool& pool, const void* code, std::span<std::byte> message,
-                            const SharedMemoryList* memories) {
+                            const SharedMemoryList* memories, Repeatable repeatable) {
     lowlevel::checkpoint();
     ProcessReply refused;
     if (!pool.is_ours()) {
@@ -143,6 +144,7 @@ ProcessReply run_in_process(process::Pool& pool, const void* code, std::span<std
     }
     WaitingCall call;
     call.on_done = &wake;
+    call.repeatable = repeatable;
     prepare(call, code, message, memories, refused.text);
     if (!refused.text.empty()) {
         refused.ending = ProcessEnding::unknown_function;
@@ -160,9 +162,7 @@ ProcessReply run_in_process(process::Pool& pool, const void* code, std::span<std
     return reply_of(call);
 }
 
-process::Pool* make_process_pool(unsigned workers, std::size_t length_max) {
-    return new process::Pool(workers, length_max);
-}
+process::Pool* make_process_pool(const ProcessPoolSetup& setup) { return new process::Pool(setup); }
 
 void destroy_process_pool(process::Pool* pool) noexcept { delete pool; }
 

@@ -154,7 +154,8 @@ void Pool::on_exited(Worker& worker, int wait_status) noexcept {
 }
 
 void Pool::on_worker_socket(Worker& worker) noexcept {
-    IncomingFrame frame = receive_frame(worker.socket.get(), buffer_, length_max_, Blocking::no);
+    IncomingFrame frame =
+        receive_frame(worker.socket.get(), buffer_, setup_.length_max, Blocking::no);
     if (frame.error == -EAGAIN) return;
     if (frame.error == 0 && !frame.closed) return take_answer(worker, frame);
     // It has ended, or has closed its socket, which comes to the same. Who it was, its server
@@ -208,7 +209,7 @@ void Pool::drain(Worker& worker) noexcept {
             if (worker.call == nullptr) return;
         }
         IncomingFrame frame =
-            receive_frame(worker.socket.get(), buffer_, length_max_, Blocking::no);
+            receive_frame(worker.socket.get(), buffer_, setup_.length_max, Blocking::no);
         if (frame.error != 0 || frame.closed) return;
         take_answer(worker, frame);
     }
@@ -233,11 +234,12 @@ void Pool::bury(Worker& worker, int wait_status) noexcept {
         at_once = !worker.has_run;
         ++counts_.died;
         Call* call = std::exchange(worker.call, nullptr);
-        if (call != nullptr) {
+        if (call != nullptr && !run_again(*call, !worker.orphaned)) {
             call->wait_status = wait_status;
             call->note = worker.note;
             finish(*call, Ending::worker_died);
         }
+        hand_out();
     }
     bool by_us = worker.note[0] != '\0' || worker.orphaned;
     remove(worker);
@@ -329,7 +331,7 @@ void Pool::start_workers() noexcept {
 
 void Pool::start_server() noexcept {
     SpawnedServer server;
-    if (int error = spawn_fork_server(length_max_, server); error != 0) {
+    if (int error = spawn_fork_server(setup_.length_max, server); error != 0) {
         return start_failed("the fork server could not be started", -error);
     }
     server_ = std::move(server);

@@ -18,6 +18,17 @@ bool peer_is_gone(int error) noexcept {
     return error == -EPIPE || error == -ECONNRESET || error == -ENOTCONN;
 }
 
+/// What kills two workers has hardly met two accidents.
+constexpr unsigned kKillsMax = 2;
+/// A call may be what ends the fork server, so this is not believed for ever either.
+constexpr unsigned kLossesMax = 3;
+
+void add(std::chrono::nanoseconds time, std::chrono::nanoseconds& total,
+         std::chrono::nanoseconds& longest) noexcept {
+    total += time;
+    longest = std::max(longest, time);
+}
+
 }  // namespace
 
 bool Pool::is_ours() const noexcept {
@@ -37,7 +48,7 @@ int Pool::start() noexcept {
     ringing.events = EPOLLIN;
     if (::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, doorbell.get(), &ringing) != 0) return -errno;
     try {
-        idle_.reserve(workers_max_);
+        idle_.reserve(setup_.workers);
     } catch (const std::bad_alloc&) {
         return -ENOMEM;
     }
@@ -86,6 +97,7 @@ void Pool::withdraw(Call& call) noexcept {
             unlink(call);
             break;
         case Call::Place::running:
+            count_run(call);
             call.worker->call = nullptr;
             kill(*call.worker);
             if (missing() > 0) ring();
@@ -131,6 +143,7 @@ PoolCounts Pool::counts() const noexcept {
 
 void Pool::enqueue(Call& call) noexcept {
     call.place = Call::Place::queued;
+    call.since = Clock::now();
     call.previous = last_;
     call.next = nullptr;
     (last_ != nullptr ? last_->next : first_) = &call;
@@ -138,7 +151,8 @@ void Pool::enqueue(Call& call) noexcept {
     ++queued_;
     auto running = std::ranges::count(workers_, Worker::State::running,
                                       [](const auto& worker) { return worker->state; });
-    auto demand = std::min<std::size_t>(static_cast<std::size_t>(running) + queued_, workers_max_);
+    auto demand =
+        std::min<std::size_t>(static_cast<std::size_t>(running) + queued_, setup_.workers);
     wanted_ = std::max(wanted_, static_cast<unsigned>(demand));
 }
 
@@ -168,6 +182,8 @@ void Pool::hand_out() noexcept {
             continue;
         }
         call.place = Call::Place::running;
+        auto now = Clock::now();
+        add(now - std::exchange(call.since, now), counts_.time_queued, counts_.time_queued_max);
         call.worker = &worker;
         call.pid = worker.pid;
         worker.call = &call;
@@ -183,10 +199,35 @@ void Pool::set_idle(Worker& worker) noexcept {
 
 /// The call is in no list any more. It may be gone when this returns.
 void Pool::finish(Call& call, Ending ending) noexcept {
+    if (call.worker != nullptr) count_run(call);
     call.place = Call::Place::done;
     call.ending = ending;
     call.worker = nullptr;
     if (&call != submitting_) call.on_done(call);
+}
+
+/// A call whose worker has died becomes the first of the queue, if it may run again. Called when
+/// no worker has it any more.
+bool Pool::run_again(Call& call, bool killed_it) noexcept {
+    ++(killed_it ? call.kills : call.losses);
+    if (call.repeatable == detail::Repeatable::no || setup_.retry == 0) return false;
+    if (call.kills >= kKillsMax || call.losses > kLossesMax) return false;
+    if (killed_it && call.reruns++ >= setup_.retry) return false;
+    count_run(call);
+    ++counts_.retried;
+    call.worker = nullptr;
+    call.place = Call::Place::queued;
+    call.since = Clock::now();
+    call.previous = nullptr;
+    call.next = first_;
+    (first_ != nullptr ? first_->previous : last_) = &call;
+    first_ = &call;
+    ++queued_;
+    return true;
+}
+
+void Pool::count_run(const Call& call) noexcept {
+    add(Clock::now() - call.since, counts_.time_run, counts_.time_run_max);
 }
 
 void Pool::fail_queue(Ending ending, const char* text) noexcept {

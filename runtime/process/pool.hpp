@@ -10,10 +10,11 @@
 //           call is given up.
 // Invariants, under the lock:
 //   - a call is in the queue, or is some worker's `call`, or is the caller's alone;
-//   - a call is sent to one worker, once, and on_done is called once: at most one run, and exactly
-//     one answer;
+//   - a call is with one worker at a time, and on_done is called once: exactly one answer. It is
+//     sent once, at most one run, unless it is repeatable and its worker has died;
 //   - no worker is idle while a call is queued;
-//   - a worker's death fails the call it had and no other.
+//   - a worker's death fails the call it had, or puts it first in the queue again, and concerns no
+//     other. Of a call that has killed kKillsMax workers it is believed that it kills the next one.
 //
 // Thread rules. The lock guards the calls, the queue, and the workers' state. Callers take it to
 // queue a call and to send it at once where a worker is idle (one packet, non-blocking). Sockets
@@ -65,12 +66,14 @@ struct Call {
     // The caller's, until submit().
     OutgoingFrame frame;
     void (*on_done)(Call& self) noexcept = nullptr;
+    detail::Repeatable repeatable = detail::Repeatable::no;
 
     // The caller's again, after on_done.
     Ending ending = Ending::pending;
     int wait_status = 0;
     int error = 0;
     pid_t pid = 0;
+    unsigned kills = 0;  // workers that have died of it
     Payload answer;
     detail::ArrivedFiles memories;  // of a value
     Note note{};
@@ -80,6 +83,9 @@ struct Call {
     Call* previous = nullptr;
     Call* next = nullptr;
     Worker* worker = nullptr;
+    unsigned reruns = 0;
+    unsigned losses = 0;                            // workers that have died with it, but not of it
+    std::chrono::steady_clock::time_point since{};  // it is in the queue, or with its worker
 };
 
 struct Worker {
@@ -108,8 +114,7 @@ using PoolCounts = detail::ProcessPoolFigures;
 
 class Pool {
 public:
-    Pool(unsigned workers_max, std::size_t length_max) noexcept
-        : workers_max_(workers_max), length_max_(length_max) {}
+    explicit Pool(const detail::ProcessPoolSetup& setup) noexcept : setup_(setup) {}
     Pool(const Pool&) = delete;
     Pool& operator=(const Pool&) = delete;
     ~Pool() { shutdown(Outstanding::fail); }
@@ -131,7 +136,7 @@ public:
     void shutdown(Outstanding outstanding) noexcept;
 
     PoolCounts counts() const noexcept;
-    std::size_t length_max() const noexcept { return length_max_; }
+    std::size_t length_max() const noexcept { return setup_.length_max; }
     /// Whether this process made the pool (true also before start()), and is no fork of the one
     /// that did.
     bool is_ours() const noexcept;
@@ -145,6 +150,8 @@ private:
     void unlink(Call& call) noexcept;
     void hand_out() noexcept;
     void finish(Call& call, Ending ending) noexcept;
+    bool run_again(Call& call, bool killed_it) noexcept;
+    void count_run(const Call& call) noexcept;
     void fail_queue(Ending ending, const char* text) noexcept;
     void kill(Worker& worker) noexcept;
     void set_idle(Worker& worker) noexcept;
@@ -177,8 +184,7 @@ private:
     int watch(int fd, std::uint64_t tag) noexcept;
     void unwatch(int fd) noexcept;
 
-    const unsigned workers_max_;
-    const std::size_t length_max_;
+    const detail::ProcessPoolSetup setup_;
 
     mutable std::mutex lock_;
     std::condition_variable ended_;  // for shutdown() from several threads

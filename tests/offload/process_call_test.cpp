@@ -352,9 +352,11 @@ int something_that_is_no_code = 0;
 
 weft::detail::ProcessEnding ending_of_call_to(const void* code, std::string& text) {
     std::unique_ptr<weft::rt::process::Pool, void (*)(weft::rt::process::Pool*)> pool(
-        weft::detail::make_process_pool(1, 1 << 20), &weft::detail::destroy_process_pool);
+        weft::detail::make_process_pool({.workers = 1, .length_max = 1 << 20}),
+        &weft::detail::destroy_process_pool);
     std::array<std::byte, weft::detail::kProcessCallHeadroom> message{};
-    weft::detail::ProcessReply reply = weft::detail::run_in_process(*pool, code, message);
+    weft::detail::ProcessReply reply =
+        weft::detail::run_in_process(*pool, code, message, nullptr, weft::detail::Repeatable::no);
     text = reply.text;
     return reply.ending;
 }

@@ -12,6 +12,7 @@
 
 #include <weft/detail/shared_memory.hpp>
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -78,18 +79,29 @@ struct ProcessReply {
     int wait_status = 0;
     int error = 0;
     pid_t pid = 0;
+    unsigned kills = 0;  ///< workers that have died of the call, where it was run more than once
     ProcessBytes bytes;
     ArrivedFiles memories;  ///< of a value
     std::string text;
 };
 
-/// Sends `message` (headroom, then arguments), and the memories if there are any, to a worker that
-/// calls the code's handler with it, and waits for what comes back. A cancel takes the call back: it does not start, or its worker is
-/// killed. Throws CancelledError; std::system_error where the pool cannot begin.
-ProcessReply run_in_process(rt::process::Pool& pool, const void* code, std::span<std::byte> message,
-                            const SharedMemoryList* memories = nullptr);
+/// Whether a call may be run again when its worker has died in the middle.
+enum class Repeatable : std::uint8_t { no, yes };
 
-rt::process::Pool* make_process_pool(unsigned workers, std::size_t length_max);
+/// Sends `message` (headroom, then arguments), and the memories if there are any, to a worker that
+/// calls the code's handler with it, and waits for what comes back. A cancel takes the call back: it
+/// does not start, or its worker is killed. Throws CancelledError; std::system_error where the pool
+/// cannot begin.
+ProcessReply run_in_process(rt::process::Pool& pool, const void* code, std::span<std::byte> message,
+                            const SharedMemoryList* memories, Repeatable repeatable);
+
+/// What a pool is made with; see weft::ProcessPoolOptions.
+struct ProcessPoolSetup {
+    unsigned workers = 1;
+    std::size_t length_max = 0;  ///< of a frame's body
+    unsigned retry = 0;
+};
+rt::process::Pool* make_process_pool(const ProcessPoolSetup& setup);
 void destroy_process_pool(rt::process::Pool* pool) noexcept;
 /// `abandon`: those who wait are left as they are, since the program is ending.
 void shut_down_process_pool(rt::process::Pool& pool, bool abandon) noexcept;
@@ -99,8 +111,16 @@ struct ProcessPoolFigures {
     unsigned idle = 0;          ///< of these
     std::size_t queued = 0;     ///< calls that no worker has yet
     std::uint64_t calls = 0;    ///< handed in, since the pool was made
+    std::uint64_t retried = 0;  ///< runs of a call after its first
     std::uint64_t started = 0;  ///< workers
     std::uint64_t died = 0;     ///< workers, killed ones included
+    /// How long calls have waited for a worker: all of them together, and the one that waited
+    /// longest. A call counts once it has got its worker.
+    std::chrono::nanoseconds time_queued{};
+    std::chrono::nanoseconds time_queued_max{};
+    /// How long workers have had their calls, from the sending to the answer or the end.
+    std::chrono::nanoseconds time_run{};
+    std::chrono::nanoseconds time_run_max{};
 };
 ProcessPoolFigures process_pool_figures(const rt::process::Pool& pool) noexcept;
 
