@@ -36,6 +36,26 @@ rt::process::Pool* make_pool(const ProcessPoolOptions& options) {
     });
 }
 
+/// The last lines of it, set off for an error's text; empty if it has none.
+std::string last_lines(std::string_view text) {
+    constexpr std::size_t kLinesMax = 3;
+    constexpr std::size_t kBytesMax = 500;
+    while (!text.empty() && text.back() == '\n') text.remove_suffix(1);
+    if (text.empty()) return {};
+    if (text.size() > kBytesMax) text.remove_prefix(text.size() - kBytesMax);
+    std::size_t begin = text.size();
+    for (std::size_t lines = 0; lines < kLinesMax && begin != std::string_view::npos; ++lines) {
+        begin = begin == 0 ? std::string_view::npos : text.rfind('\n', begin - 1);
+    }
+    if (begin != std::string_view::npos) text.remove_prefix(begin + 1);
+    std::string lines = "; its standard error ends in:\n    ";
+    for (char byte : text) {
+        lines += byte;
+        if (byte == '\n') lines += "    ";
+    }
+    return lines;
+}
+
 [[noreturn]] void throw_worker_died(const detail::ProcessReply& reply, std::string_view function) {
     std::string text = "worker process " + std::to_string(reply.pid);
     int signal = 0;
@@ -54,7 +74,8 @@ rt::process::Pool* make_pool(const ProcessPoolOptions& options) {
     text += " while it ran ";
     text += function;
     if (reply.kills > 1) text += "; it has killed two workers, so it is not run again";
-    throw WorkerDied(text, signal, exit_status, std::string(function));
+    text += last_lines(reply.stderr_tail);
+    throw WorkerDied(text, signal, exit_status, std::string(function), reply.stderr_tail);
 }
 
 [[noreturn]] void throw_ending(const detail::ProcessReply& reply, std::string_view function) {

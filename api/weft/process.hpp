@@ -13,8 +13,11 @@
 // The processes. A pool's workers are forked from a fork server: the program itself, started anew,
 // which stops where main would begin. So a worker has what static constructors made, and nothing of
 // what main did since: globals have their first values, there are no other threads, no files and
-// sockets of the program's. Its standard input is empty, standard output and error are the
-// program's. Static constructors run once more, in the server.
+// sockets of the program's. Static constructors run once more, in the server.
+// Its standard input is empty, its standard output is the program's, and its standard error is a
+// pipe: what comes out of it is written to the program's standard error before the call returns,
+// and the end of it is in WorkerDied. If the program's takes nothing for a second, what workers
+// write is dropped until it does. The pipe ends with the worker, also for processes it has started.
 // The program must be linked with weft_main, which the CMake target weft::weft and pkg-config do.
 //
 // Who comes in: any task of weft's, or any plain thread, which then blocks. A call runs at most
@@ -39,8 +42,13 @@ namespace weft {
 /// The worker process ended before it answered: by a signal, by exit(), or killed by somebody.
 class WorkerDied : public Error {
 public:
-    WorkerDied(const std::string& what, int signal, int exit_status, std::string function)
-        : Error(what), function_(std::move(function)), signal_(signal), exit_status_(exit_status) {}
+    WorkerDied(const std::string& what, int signal, int exit_status, std::string function,
+               std::string stderr_tail = {})
+        : Error(what),
+          function_(std::move(function)),
+          stderr_tail_(std::move(stderr_tail)),
+          signal_(signal),
+          exit_status_(exit_status) {}
 
     /// That killed it; 0 if it left by itself.
     int signal() const noexcept { return signal_; }
@@ -48,9 +56,13 @@ public:
     int exit_status() const noexcept { return exit_status_; }
     /// What it ran, as the compiler spells it.
     const std::string& function() const noexcept { return function_; }
+    /// The end, of 8 KiB at most, of what it wrote to standard error during the call. The last
+    /// lines of that are in what() too.
+    const std::string& stderr_tail() const noexcept { return stderr_tail_; }
 
 private:
     std::string function_;
+    std::string stderr_tail_;
     int signal_;
     int exit_status_;
 };

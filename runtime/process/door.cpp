@@ -95,6 +95,8 @@ ProcessReply reply_of(process::Call& call) {
     reply.bytes = std::move(call.answer);
     reply.memories = std::move(call.memories);
     reply.text = call.note.data();
+    std::span<const std::byte> tail = call.stderr_tail.bytes();
+    reply.stderr_tail.assign(reinterpret_cast<const char*>(tail.data()), tail.size());
     switch (call.ending) {
         case process::Ending::value:
             reply.ending = ProcessEnding::value;

@@ -211,12 +211,21 @@ bool read_orders(const char* text, Orders& orders) {
     return is_seqpacket_socket(orders.control);
 }
 
+/// The program may have closed some of them; a socket of ours that took such a number would get what
+/// is printed.
+void fill_standard_descriptors() {
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
+        if (::fcntl(fd, F_GETFD) == -1 && ::open("/dev/null", O_RDWR) < 0) ::_exit(EXIT_FAILURE);
+    }
+}
+
 [[noreturn]] void become_server(const Orders& orders, detail::ProcessHandler handler) {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (::getppid() != orders.parent) ::_exit(EXIT_SUCCESS);
     ::prctl(PR_SET_NAME, "weft-forkserver");
     ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     ::fcntl(orders.control, F_SETFD, FD_CLOEXEC);
+    fill_standard_descriptors();
     for (int number : kIgnoredByServer) ::signal(number, SIG_IGN);
     // Ignored by a static constructor, it would take the children's wait status away.
     ::signal(SIGCHLD, SIG_DFL);

@@ -1,58 +1,26 @@
-// The pool's manager thread: polls the server, the workers and the doorbell, and makes and removes
-// workers.
+// The pool's manager thread: polls the server, the workers and the doorbell, takes answers, and
+// removes workers. How they are made is in starting.cpp.
+#include "process/manager.hpp"
+
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
-#include <cstring>
-#include <new>
 
 #include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "process/pool.hpp"
-
 namespace weft::rt::process {
 
 namespace {
 
-/// What an epoll event is about; 0 is the doorbell. Tickets start behind these, and are never used
-/// twice, so that an event of something that is gone by now finds nobody.
-enum Tag : std::uint64_t { doorbell = 0, control, server_end, worker_tags = 16 };
-
-std::uint64_t socket_tag(const Worker& worker) noexcept { return worker_tags + worker.ticket * 2; }
-std::uint64_t end_tag(const Worker& worker) noexcept { return socket_tag(worker) + 1; }
-
-/// Tries that fail in a row before the queued calls are failed too. With the pauses between them
-/// about 0.3 s, which covers a short lack of descriptors or processes.
-constexpr unsigned kStartFailuresMax = 5;
-constexpr std::chrono::milliseconds kFirstPause{10};
-constexpr std::chrono::milliseconds kLongestPause{1000};
-/// Requests at the server at a time; keeps both directions of its socket from filling up.
-constexpr std::ptrdiff_t kStartingMax = 16;
-/// A process that does not end in that time after SIGKILL hangs in the kernel; the program's exit
-/// shall not.
-constexpr int kEndMilliseconds = 5000;
 /// More frames than a worker can owe us; a stranger that holds its socket must not keep us reading.
 constexpr int kDrainFramesMax = 4;
 constexpr std::size_t kReportBytesMax = 64;
-
-int number_in(const IncomingFrame& frame) noexcept {
-    int number = 0;
-    std::span<const std::byte> bytes = frame.body.bytes();
-    std::memcpy(&number, bytes.data(), std::min(bytes.size(), sizeof number));
-    return number;
-}
-
-void describe_end(int wait_status, char* text, std::size_t size) noexcept {
-    if (WIFSIGNALED(wait_status)) {
-        std::snprintf(text, size, "signal %d", WTERMSIG(wait_status));
-    } else {
-        std::snprintf(text, size, "exit status %d", WEXITSTATUS(wait_status));
-    }
-}
+/// Until the program's standard error is asked again whether it takes something.
+constexpr std::chrono::milliseconds kStderrPause{10};
 
 }  // namespace
 
@@ -65,6 +33,7 @@ void* Pool::manager_entry(void* self) noexcept {
 void Pool::manage() noexcept {
     for (;;) {
         start_workers();
+        forward_blocked_stderr();
         epoll_event events[32];
         int count = ::epoll_wait(epoll_.get(), events, std::size(events), wait_milliseconds());
         for (int i = 0; i < count; ++i) on_event(events[i].data.u64);
@@ -74,12 +43,18 @@ void Pool::manage() noexcept {
     tear_down();
 }
 
-/// Until the next try to start a worker, if there is to be one.
+/// Until the manager has something to do that nobody rings for; -1: there is no such thing.
 int Pool::wait_milliseconds() noexcept {
-    Lock lock(lock_);
-    if (!pausing_) return -1;
-    auto left = std::chrono::ceil<std::chrono::milliseconds>(retry_at_ - Clock::now()).count();
-    return static_cast<int>(std::clamp<std::int64_t>(left, 0, kLongestPause.count()));
+    auto next = Clock::time_point::max();
+    auto now = Clock::now();
+    if (stderr_blocked_) next = now + kStderrPause;
+    {
+        Lock lock(lock_);
+        if (pausing_) next = std::min(next, std::min(retry_at_, now + kLongestPause));
+    }
+    if (next == Clock::time_point::max()) return -1;
+    auto left = std::chrono::ceil<std::chrono::milliseconds>(next - now).count();
+    return static_cast<int>(std::max<std::int64_t>(left, 0));
 }
 
 void Pool::on_event(std::uint64_t tag) noexcept {
@@ -90,10 +65,12 @@ void Pool::on_event(std::uint64_t tag) noexcept {
         on_control();
     } else if (tag == server_end) {
         if (server_.control.open()) on_server_lost("ended");
-    } else if (Worker* worker = find((tag - worker_tags) / 2); worker == nullptr) {
+    } else if (Worker* worker = find((tag - worker_tags) / kTagsPerWorker); worker == nullptr) {
         return;
     } else if (tag == socket_tag(*worker)) {
         on_worker_socket(*worker);
+    } else if (tag == stderr_tag(*worker)) {
+        forward_stderr(*worker);
     } else {
         // Its server is gone, so its wait status went to somebody else, unless orphans are this
         // process's to reap.
@@ -132,22 +109,6 @@ void Pool::on_control() noexcept {
     }
 }
 
-void Pool::on_spawned(Worker& worker, IncomingFrame& report) noexcept {
-    worker.pid = number_in(report);
-    worker.pidfd = std::move(report.passed);
-    if (int error = watch(worker.socket.get(), socket_tag(worker)); error != 0) {
-        // Its socket closes here, so the process leaves.
-        remove(worker);
-        start_failed("a worker process could not be watched", -error);
-        return;
-    }
-    worker.socket_watched = true;
-    Lock lock(lock_);
-    ++counts_.started;
-    set_idle(worker);
-    hand_out();
-}
-
 void Pool::on_exited(Worker& worker, int wait_status) noexcept {
     drain(worker);
     bury(worker, wait_status);
@@ -166,10 +127,36 @@ void Pool::on_worker_socket(Worker& worker) noexcept {
     kill(worker);
 }
 
+/// Passes on what the worker has written to standard error, and watches its pipe unless nothing can
+/// be passed on.
+void Pool::forward_stderr(Worker& worker) noexcept {
+    StderrPipe::State state = worker.errors.forward(stderr_);
+    bool watch_it = state == StderrPipe::State::read && worker.errors.is_open();
+    if (worker.errors_watched && !watch_it) unwatch(worker.errors.get());
+    // Where it cannot be watched it is read at each answer, and after the worker's death.
+    if (!worker.errors_watched && watch_it) {
+        watch_it = watch(worker.errors.get(), stderr_tag(worker)) == 0;
+    }
+    worker.errors_watched = watch_it;
+    if (state == StderrPipe::State::blocked) stderr_blocked_ = true;
+    if (state == StderrPipe::State::ended) worker.errors.close();
+}
+
+void Pool::forward_blocked_stderr() noexcept {
+    if (!std::exchange(stderr_blocked_, false)) return;
+    for (auto& worker : workers_) {
+        if (worker->errors.is_open() && !worker->errors_watched) forward_stderr(*worker);
+    }
+}
+
 void Pool::take_answer(Worker& worker, IncomingFrame& frame) noexcept {
     if (frame.bad != FrameError::none && frame.bad != FrameError::no_resources) {
         return distrust(worker, describe(frame.bad));
     }
+    if (!worker.prepared) return on_prepared(worker, frame);
+    // Before its caller goes on, what the call has printed stands where it belongs.
+    if (worker.errors.is_open()) forward_stderr(worker);
+    worker.errors.forget();
     Lock lock(lock_);
     Call* call = worker.call;
     if (call == nullptr) {
@@ -228,6 +215,7 @@ void Pool::distrust(Worker& worker, const char* why) noexcept {
 
 /// The worker has ended, and what it had to say has been heard.
 void Pool::bury(Worker& worker, int wait_status) noexcept {
+    worker.errors.drain(stderr_);
     bool at_once = false;
     {
         Lock lock(lock_);
@@ -237,17 +225,20 @@ void Pool::bury(Worker& worker, int wait_status) noexcept {
         if (call != nullptr && !run_again(*call, !worker.orphaned)) {
             call->wait_status = wait_status;
             call->note = worker.note;
+            worker.errors.copy_tail(call->stderr_tail);
             finish(*call, Ending::worker_died);
         }
         hand_out();
     }
-    bool by_us = worker.note[0] != '\0' || worker.orphaned;
+    bool failed_to_start = at_once && !worker.orphaned;
+    Note note = worker.note;
     remove(worker);
-    if (at_once && !by_us) {
+    if (failed_to_start) {
         char end[64];
         describe_end(wait_status, end, sizeof end);
-        char text[128];
-        std::snprintf(text, sizeof text, "a worker process ended before its first call (%s)", end);
+        char text[512];
+        std::snprintf(text, sizeof text, "a worker process %s before its first call (%s)",
+                      note[0] != '\0' ? note.data() : "ended", end);
         start_failed(text, 0);
     }
 }
@@ -255,147 +246,10 @@ void Pool::bury(Worker& worker, int wait_status) noexcept {
 void Pool::remove(Worker& worker) noexcept {
     if (worker.socket_watched) unwatch(worker.socket.get());
     if (worker.orphaned) unwatch(worker.pidfd.get());
+    if (worker.errors_watched) unwatch(worker.errors.get());
     Lock lock(lock_);
     std::erase(idle_, &worker);
     std::erase_if(workers_, [&](const auto& other) { return other.get() == &worker; });
-}
-
-/// Whether its wait status was to be had.
-bool Pool::end_server(int& wait_status) noexcept {
-    unwatch(server_.control.get());
-    unwatch(server_.pidfd.get());
-    kill_by_pidfd(server_.pidfd, SIGKILL);
-    bool known = reap(server_.pidfd, wait_status) == 0;
-    server_ready_ = false;
-    server_ = SpawnedServer{};
-    return known;
-}
-
-void Pool::on_server_lost(const char* what) noexcept {
-    bool was_ready = server_ready_;
-    int status = 0;
-    bool known = end_server(status);
-
-    // The kernel kills its workers with it. Each is waited for, so that what it had answered before
-    // is not lost; here, where it cannot be watched. All are killed before the first is drained,
-    // which may hand a call to one that is idle.
-    for (std::size_t i = 0; i < workers_.size();) {
-        Worker& worker = *workers_[i];
-        if (!worker.pidfd.open()) {
-            remove(worker);
-            continue;
-        }
-        Lock lock(lock_);
-        kill(worker);
-        ++i;
-    }
-    for (std::size_t i = 0; i < workers_.size();) {
-        Worker& worker = *workers_[i];
-        bool watched =
-            std::exchange(worker.orphaned, true) || watch(worker.pidfd.get(), end_tag(worker)) == 0;
-        if (watched) {
-            ++i;
-            continue;
-        }
-        wait_for_end(worker.pidfd, kEndMilliseconds);
-        drain(worker);
-        bury(worker, SIGKILL);
-    }
-
-    char end[64] = "somebody else has taken its exit status";
-    if (known) describe_end(status, end, sizeof end);
-    char text[160];
-    std::snprintf(text, sizeof text, "the fork server %s%s (%s)", what,
-                  was_ready ? "" : " before main, in the program's static constructors", end);
-    start_failed(text, 0);
-}
-
-void Pool::start_workers() noexcept {
-    unsigned missing_now = 0;
-    std::ptrdiff_t starting = 0;
-    {
-        Lock lock(lock_);
-        if (state_ != State::open) return;
-        missing_now = missing();
-        pausing_ = missing_now > 0 && start_failures_ > 0 && Clock::now() < retry_at_;
-        if (missing_now == 0 || pausing_) return;
-        starting = std::ranges::count(workers_, Worker::State::starting,
-                                      [](const auto& worker) { return worker->state; });
-    }
-    if (!server_.control.open()) return start_server();
-    if (!server_ready_) return;
-    while (missing_now-- > 0 && starting++ < kStartingMax) {
-        if (!spawn_worker()) return;
-    }
-}
-
-void Pool::start_server() noexcept {
-    SpawnedServer server;
-    if (int error = spawn_fork_server(setup_.length_max, server); error != 0) {
-        return start_failed("the fork server could not be started", -error);
-    }
-    server_ = std::move(server);
-    int error = watch(server_.control.get(), control);
-    if (error == 0) error = watch(server_.pidfd.get(), server_end);
-    if (error != 0) {
-        int status = 0;
-        end_server(status);
-        start_failed("the fork server could not be watched", -error);
-    }
-}
-
-/// Asks the server for one; it counts as starting until the server has answered.
-bool Pool::spawn_worker() noexcept {
-    Descriptor theirs;
-    auto worker = std::unique_ptr<Worker>(new (std::nothrow) Worker);
-    if (worker == nullptr) {
-        start_failed("a worker process could not be started", ENOMEM);
-        return false;
-    }
-    worker->ticket = next_ticket_++;
-    int error = make_socketpair(worker->socket, theirs);
-    OutgoingFrame request;
-    if (error == 0) error = make_frame(FrameKind::spawn, worker->ticket, {}, request);
-    if (error == 0) {
-        error = send_frame(server_.control.get(), request, Blocking::no, theirs.get());
-        // Busy with earlier requests; its reports to them bring us here again.
-        if (error == -EAGAIN) return false;
-    }
-    if (error == -EPIPE || error == -ECONNRESET) return false;  // its end is about to be reported
-    if (error != 0) {
-        start_failed("a worker process could not be started", -error);
-        return false;
-    }
-    Lock lock(lock_);
-    try {
-        workers_.push_back(std::move(worker));
-    } catch (const std::bad_alloc&) {
-        // Its socket closes here, so the process leaves as soon as it is there.
-        lock.unlock();
-        start_failed("a worker process could not be started", ENOMEM);
-        return false;
-    }
-    return true;
-}
-
-/// Counts the failure, and after several in a row tells the callers that wait.
-void Pool::start_failed(const char* what, int error) noexcept {
-    Note note{};
-    if (error != 0) {
-        char reason[96];
-        std::snprintf(note.data(), note.size(), "%s: %s", what,
-                      ::strerror_r(error, reason, sizeof reason));
-    } else {
-        std::snprintf(note.data(), note.size(), "%s", what);
-    }
-    Lock lock(lock_);
-    auto pause = kFirstPause * (1U << std::min(start_failures_, 10U));
-    retry_at_ = Clock::now() + std::min<Clock::duration>(pause, kLongestPause);
-    if (++start_failures_ >= kStartFailuresMax && living() == 0) {
-        fail_queue(Ending::no_worker, note.data());
-    }
-    // Nothing but the time brings the manager back to those that still wait.
-    pausing_ = missing() > 0;
 }
 
 void Pool::tear_down() noexcept {
@@ -418,6 +272,7 @@ void Pool::tear_down() noexcept {
         int status = 0;
         if (wait_for_end(worker->pidfd, kEndMilliseconds)) reap(worker->pidfd, status);
     }
+    for (auto& worker : workers_) worker->errors.drain(stderr_);
     Lock lock(lock_);
     idle_.clear();
     workers_.clear();

@@ -5,7 +5,8 @@
 // known here.
 //
 // A call:   fresh -> queued -> running -> done, or straight to done; withdrawn from queued, running.
-// A worker: starting -> idle <-> running -> doomed -> gone. A doomed one has been killed, or has
+// A worker: starting -> preparing -> idle <-> running -> doomed -> gone. A starting one has been
+//           asked for, a preparing one is there and has not said yet that it is ready. A doomed one has been killed, or has
 //           hung up, and waits to be reaped; what it still has in its socket is read before its
 //           call is given up.
 // Invariants, under the lock:
@@ -41,6 +42,7 @@
 
 #include "process/fork_server.hpp"
 #include "process/frame.hpp"
+#include "process/stderr_relay.hpp"
 
 namespace weft::rt::process {
 
@@ -58,7 +60,7 @@ enum class Ending : std::uint8_t {
 };
 
 /// A short text that needs no memory.
-using Note = std::array<char, 192>;
+using Note = std::array<char, 400>;
 
 struct Worker;
 
@@ -76,6 +78,7 @@ struct Call {
     unsigned kills = 0;  // workers that have died of it
     Payload answer;
     detail::ArrivedFiles memories;  // of a value
+    Payload stderr_tail;  // where the worker died
     Note note{};
 
     // The pool's, under its lock.
@@ -89,17 +92,20 @@ struct Call {
 };
 
 struct Worker {
-    enum class State : std::uint8_t { starting, idle, running, doomed };
+    enum class State : std::uint8_t { starting, preparing, idle, running, doomed };
 
     std::uint64_t ticket = 0;
     State state = State::starting;
     bool socket_watched = false;
     bool orphaned =
         false;  // its server is gone: its pidfd is watched, and its wait status will not come
+    bool prepared = false;  // the manager's
     bool has_run = false;
     pid_t pid = 0;
     Descriptor socket;
     Descriptor pidfd;
+    StderrPipe errors;  // the manager's
+    bool errors_watched = false;
     Call* call = nullptr;
     Note note{};  // why the pool killed it
 };
@@ -159,22 +165,26 @@ private:
     unsigned missing() const noexcept;
     void ring() noexcept;
 
-    // manager.cpp; the manager thread, which takes the lock where it needs it
+    // manager.cpp and starting.cpp; the manager thread, which takes the lock where it needs it
     static void* manager_entry(void* self) noexcept;
     void manage() noexcept;
     int wait_milliseconds() noexcept;
     void on_event(std::uint64_t tag) noexcept;
     void on_control() noexcept;
-    void on_spawned(Worker& worker, IncomingFrame& report) noexcept;
     void on_exited(Worker& worker, int wait_status) noexcept;
     void on_worker_socket(Worker& worker) noexcept;
-    void on_server_lost(const char* what) noexcept;
-    bool end_server(int& wait_status) noexcept;
+    void forward_stderr(Worker& worker) noexcept;
+    void forward_blocked_stderr() noexcept;
     void take_answer(Worker& worker, IncomingFrame& frame) noexcept;
     void drain(Worker& worker) noexcept;
     void bury(Worker& worker, int wait_status) noexcept;
     void remove(Worker& worker) noexcept;
     void distrust(Worker& worker, const char* why) noexcept;
+    void on_spawned(Worker& worker, IncomingFrame& report) noexcept;
+    void on_prepared(Worker& worker, IncomingFrame& frame) noexcept;
+    void give_up(Worker& worker, const char* what, int error) noexcept;
+    void on_server_lost(const char* what) noexcept;
+    bool end_server(int& wait_status) noexcept;
     void start_workers() noexcept;
     void start_server() noexcept;
     bool spawn_worker() noexcept;
@@ -208,6 +218,8 @@ private:
     Descriptor doorbell_;
     SpawnedServer server_;
     bool server_ready_ = false;
+    StderrRelay stderr_;
+    bool stderr_blocked_ = false;  // some worker's pipe is left unread for the moment
     std::uint64_t next_ticket_ = 0;
     std::array<std::byte, kPacketBytesMax + 1> buffer_;
 };

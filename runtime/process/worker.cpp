@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include "process/code_address.hpp"
@@ -70,6 +71,28 @@ void run(IncomingFrame& frame, std::size_t length_max, detail::ProcessHandler ha
     answer.memories = std::move(made.memories);
 }
 
+/// Makes standard error a pipe of which the program has the other end. Where there is none, it stays
+/// what the program's is.
+void hand_over_stderr(int socket) noexcept {
+    int ends[2];
+    if (::pipe2(ends, O_CLOEXEC) != 0) return;
+    Descriptor reading(ends[0]);
+    Descriptor writing(ends[1]);
+    OutgoingFrame frame;
+    if (make_frame(FrameKind::spawned, kPreparation, {}, frame) != 0 ||
+        send_frame(socket, frame, Blocking::yes, reading.get()) != 0) {
+        return;
+    }
+    ::dup2(writing.get(), STDERR_FILENO);
+}
+
+void say_ready(int socket) noexcept {
+    OutgoingFrame frame;
+    make_frame(FrameKind::value, kPreparation, {}, frame);
+    // A program that is gone is met again at the first call.
+    send_frame(socket, frame, Blocking::yes);
+}
+
 /// A result that cannot be sent is told in its place; a program that is gone ends the worker.
 void send_answer(int socket, std::uint64_t id, Answer& answer) noexcept {
     OutgoingFrame frame;
@@ -91,6 +114,8 @@ void send_answer(int socket, std::uint64_t id, Answer& answer) noexcept {
 void serve_calls(Descriptor socket, std::size_t length_max,
                  detail::ProcessHandler handler) noexcept {
     static std::array<std::byte, kPacketBytesMax + 1> buffer;
+    hand_over_stderr(socket.get());
+    say_ready(socket.get());
     for (;;) {
         IncomingFrame frame = receive_frame(socket.get(), buffer, length_max, Blocking::yes);
         if (frame.closed || frame.error == -ECONNRESET) leave(0);

@@ -17,6 +17,10 @@
 
 namespace weft::rt::process {
 
+/// The id of what a worker says before its first call: `spawned`, beside it the pipe that is its
+/// standard error, then `value` when it is ready. No call has it.
+inline constexpr std::uint64_t kPreparation = 0;
+
 /// Why a worker could not run a call, or not send what came out.
 enum class RefusalReason : std::uint32_t { unknown_function = 1, out_of_resources = 2 };
 
@@ -26,6 +30,7 @@ struct Refusal {
     std::int32_t error = 0;  ///< errno, for out_of_resources
 };
 
+/// Prepares, then serves until the program hangs up.
 [[noreturn]] void serve_calls(Descriptor socket, std::size_t length_max,
                               detail::ProcessHandler handler) noexcept;
 

@@ -83,6 +83,7 @@ struct ProcessReply {
     ProcessBytes bytes;
     ArrivedFiles memories;  ///< of a value
     std::string text;
+    std::string stderr_tail;  ///< with worker_died
 };
 
 /// Whether a call may be run again when its worker has died in the middle.

@@ -1,0 +1,313 @@
+// What workers write to standard error: it comes out where the program's does, before the call
+// returns, and the end of it is told when they die. Whatever becomes of the program's own standard
+// error, no answer is lost.
+#include <weft/process.hpp>
+
+#include <csignal>
+#include <cstdio>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "offload/process_support.hpp"
+
+namespace {
+
+using weft::ProcessPool;
+using weft::WorkerDied;
+using weft::rt::process::Descriptor;
+using weft::test::hang;
+using weft::test::Messenger;
+using weft::test::Watched;
+
+/// Puts something else in the place of the program's standard error for a while.
+class StandardError {
+public:
+    /// -1: it is closed.
+    explicit StandardError(int instead) : before_(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3)) {
+        std::fflush(stderr);
+        instead < 0 ? ::close(STDERR_FILENO) : ::dup2(instead, STDERR_FILENO);
+    }
+    ~StandardError() { ::dup2(before_.get(), STDERR_FILENO); }
+    StandardError(const StandardError&) = delete;
+    StandardError& operator=(const StandardError&) = delete;
+
+private:
+    Descriptor before_;
+};
+
+struct Pipe {
+    Pipe() {
+        int ends[2];
+        EXPECT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+        reading = Descriptor(ends[0]);
+        writing = Descriptor(ends[1]);
+    }
+    /// What lies in it now.
+    std::string read_all() const {
+        std::string text;
+        ::fcntl(reading.get(), F_SETFL, O_NONBLOCK);
+        char part[4096];
+        for (ssize_t size = 0; (size = ::read(reading.get(), part, sizeof part)) > 0;) {
+            text.append(part, static_cast<std::size_t>(size));
+        }
+        return text;
+    }
+    void fill() const {
+        ::fcntl(writing.get(), F_SETFL, O_NONBLOCK);
+        while (::write(writing.get(), "x", 1) == 1) {
+        }
+        ::fcntl(writing.get(), F_SETFL, 0);
+    }
+    Descriptor reading;
+    Descriptor writing;
+};
+
+void say(const std::string& text) { std::fputs(text.c_str(), stderr); }
+
+/// What the call throws; fails the test if that is no WorkerDied.
+WorkerDied death_of(const std::function<void()>& call) {
+    try {
+        call();
+    } catch (const WorkerDied& died) {
+        return died;
+    }
+    ADD_FAILURE() << "it returned";
+    return WorkerDied("", 0, 0, "");
+}
+
+void say_and_die(std::string text) {
+    say(text);
+    ::raise(SIGKILL);
+}
+
+#define EXPECT_SAYS(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)
+
+TEST(ProcessStderr, StandsInTheProgramsBeforeTheCallReturns) {
+    ProcessPool pool{{.workers = 1}};
+    Pipe pipe;
+    StandardError captured(pipe.writing.get());
+    for (int round = 0; round < 50; ++round) {
+        std::string line = "line " + std::to_string(round) + "\n";
+        pool.run([](std::string text) { say(text); }, line);
+        ASSERT_EQ(pipe.read_all(), line);
+    }
+}
+
+TEST(ProcessStderr, ComesOutWhileTheCallStillRuns) {
+    ProcessPool pool{{.workers = 1}};
+    Messenger orders;
+    Pipe pipe;
+    StandardError captured(pipe.writing.get());
+    std::thread caller([&] {
+        pool.run(
+            [](std::string path) {
+                say("x");
+                Messenger::listen(path);
+            },
+            orders.path());
+    });
+    char byte = 0;
+    EXPECT_EQ(::read(pipe.reading.get(), &byte, 1), 1);
+    EXPECT_EQ(byte, 'x');
+    Messenger::tell(orders.path(), 1);
+    caller.join();
+}
+
+TEST(ProcessStderr, ReachesAFileBehindWhatStandsThereAndASocketToo) {
+    ProcessPool pool{{.workers = 1}};
+    Descriptor file(::open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+    ASSERT_TRUE(file.open());
+    {
+        StandardError captured(file.get());
+        say("first, ");
+        pool.run([] { say("second"); });
+    }
+    char text[64] = {};
+    ASSERT_GT(::pread(file.get(), text, sizeof text - 1, 0), 0);
+    EXPECT_EQ(std::string(text), "first, second");
+
+    int ends[2];
+    ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+    Descriptor near(ends[0]);
+    Descriptor far(ends[1]);
+    {
+        StandardError captured(near.get());
+        pool.run([] { say("third"); });
+    }
+    char answer[64] = {};
+    ASSERT_GT(::read(far.get(), answer, sizeof answer - 1), 0);
+    EXPECT_EQ(std::string(answer), "third");
+}
+
+TEST(ProcessStderr, ItsEndIsToldWhenTheWorkerDies) {
+    ProcessPool pool{{.workers = 1}};
+    Pipe pipe;
+    StandardError captured(pipe.writing.get());
+    WorkerDied died =
+        death_of([&] { pool.run<&say_and_die>(std::string("one\ntwo\nthree\nfour\n")); });
+    EXPECT_EQ(died.stderr_tail(), "one\ntwo\nthree\nfour\n");
+    std::string what = died.what();
+    EXPECT_SAYS(what, "its standard error ends in:\n    two\n    three\n    four");
+    EXPECT_EQ(what.find("one"), std::string::npos) << what;
+    EXPECT_EQ(pipe.read_all(), "one\ntwo\nthree\nfour\n") << "and it comes out as well";
+}
+
+TEST(ProcessStderr, OfAnEarlierCallIsNotToldForALaterOne) {
+    ProcessPool pool{{.workers = 1}};
+    Pipe pipe;
+    StandardError captured(pipe.writing.get());
+    pool.run([] { say("the earlier\n"); });
+    WorkerDied died = death_of([&] { pool.run<&say_and_die>(std::string("the later")); });
+    EXPECT_EQ(died.stderr_tail(), "the later");
+    WorkerDied silent = death_of([&] { pool.run([] { ::raise(SIGKILL); }); });
+    EXPECT_EQ(silent.stderr_tail(), "");
+    EXPECT_EQ(std::string(silent.what()).find("standard error"), std::string::npos);
+}
+
+TEST(ProcessStderr, OfALongSpeechTheLastEightKilobytesAreTold) {
+    ProcessPool pool{{.workers = 1}};
+    Descriptor nowhere(::open("/dev/null", O_WRONLY | O_CLOEXEC));
+    StandardError captured(nowhere.get());
+    WorkerDied died = death_of([&] {
+        pool.run([] {
+            for (int i = 0; i < 100'000; ++i) say(std::to_string(i) + "\n");
+            ::raise(SIGKILL);
+        });
+    });
+    EXPECT_EQ(died.stderr_tail().size(), 8192U);
+    EXPECT_TRUE(died.stderr_tail().ends_with("99998\n99999\n")) << died.stderr_tail();
+}
+
+TEST(ProcessStderr, HeldOpenByAProcessThatTheWorkerStartedDelaysNothing) {
+    ProcessPool pool{{.workers = 1}};
+    Messenger messenger;
+    WorkerDied died = death_of([&] {
+        pool.run(
+            [](std::string path) {
+                pid_t child = ::fork();
+                if (child == 0) hang();
+                Messenger::tell(path, child);
+                ::raise(SIGKILL);
+            },
+            messenger.path());
+    });
+    EXPECT_EQ(died.signal(), SIGKILL);
+    Watched grandchild(messenger.hear());
+    EXPECT_TRUE(grandchild.lives());
+    EXPECT_EQ(pool.run([] { return 1; }), 1);
+    grandchild.kill(SIGKILL);
+}
+
+TEST(ProcessStderr, ThatAWorkerClosesIsItsOwnAffair) {
+    ProcessPool pool{{.workers = 1}};
+    pid_t worker = pool.run([] {
+        ::close(STDERR_FILENO);
+        return ::getpid();
+    });
+    EXPECT_EQ(pool.run([] { return ::getpid(); }), worker);
+}
+
+TEST(ProcessStderr, OfTheProgramThatTakesNothingLosesNoAnswer) {
+    ProcessPool pool{{.workers = 1}};
+    Pipe pipe;
+    pipe.fill();
+    StandardError stuck(pipe.writing.get());
+    // More than the worker's pipe holds, so it goes on when the rest has been dropped.
+    EXPECT_EQ(pool.run([] {
+        for (int i = 0; i < 1000; ++i) say(std::string(999, 'y') + "\n");
+        return 7;
+    }),
+              7);
+    WorkerDied died = death_of([&] { pool.run<&say_and_die>(std::string("last words")); });
+    EXPECT_TRUE(died.stderr_tail().ends_with("last words"));
+    // When it takes something again it is told what it has missed.
+    pipe.read_all();
+    pool.run([] { say("and on"); });
+    std::string text = pipe.read_all();
+    EXPECT_SAYS(text, "are missing here");
+    EXPECT_TRUE(text.ends_with("and on")) << text;
+}
+
+TEST(ProcessStderr, OfTheProgramThatWasOnlySlowGetsAllInItsOrder) {
+    ProcessPool pool{{.workers = 1}};
+    Pipe pipe;
+    pipe.fill();
+    StandardError stuck(pipe.writing.get());
+    pool.run([] { say("one, "); });
+    pipe.read_all();
+    pool.run([] { say("two"); });
+    EXPECT_EQ(pipe.read_all(), "one, two");
+}
+
+TEST(ProcessStderr, OfTheProgramThatTakesNothingKeepsNoLastWordsFromTheError) {
+    ProcessPool pool{{.workers = 1}};
+    Pipe pipe;
+    pipe.fill();
+    StandardError stuck(pipe.writing.get());
+    // More than is read ahead while nothing can be passed on.
+    WorkerDied died =
+        death_of([&] { pool.run<&say_and_die>(std::string(20'000, 'y') + "last words"); });
+    EXPECT_TRUE(died.stderr_tail().ends_with("last words"));
+}
+
+TEST(ProcessStderr, IsNotWrittenIntoADescriptorThatHasOnlyGotThatNumber) {
+    ProcessPool pool{{.workers = 1}};
+    int ends[2];
+    ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+    Descriptor near(ends[0]);
+    Descriptor far(ends[1]);
+    {
+        StandardError closed(-1);
+        ASSERT_EQ(::dup3(near.get(), STDERR_FILENO, O_CLOEXEC), STDERR_FILENO);
+        WorkerDied died = death_of([&] { pool.run<&say_and_die>(std::string("not for you")); });
+        EXPECT_EQ(died.stderr_tail(), "not for you");
+    }
+    char byte = 0;
+    EXPECT_EQ(::recv(far.get(), &byte, 1, MSG_DONTWAIT), -1);
+}
+
+TEST(ProcessStderr, OfTheProgramThatIsClosedOrReadByNobodyLosesNoAnswer) {
+    ProcessPool pool{{.workers = 1}};
+    auto talk = [](int number) {
+        for (int i = 0; i < 200; ++i) say(std::string(999, 'z') + "\n");
+        return number;
+    };
+    // Else its descriptors would lie where standard error comes back.
+    pool.run([] {});
+    {
+        StandardError closed(-1);
+        EXPECT_EQ(pool.run(talk, 1), 1);
+        // One that is begun now may get that number for something of its own.
+        ProcessPool other{{.workers = 1}};
+        EXPECT_EQ(other.run(talk, 2), 2);
+        EXPECT_EQ(other.run(talk, 3), 3);
+    }
+    Pipe pipe;
+    pipe.reading.close();
+    StandardError unread(pipe.writing.get());
+    EXPECT_EQ(pool.run(talk, 4), 4);
+}
+
+TEST(ProcessStderr, OfManyWorkersAtOnceComesOutWhole) {
+    ProcessPool pool{{.workers = 4}};
+    Pipe pipe;
+    StandardError captured(pipe.writing.get());
+    std::vector<std::thread> threads;
+    for (int number = 0; number < 40; ++number) {
+        threads.emplace_back([&] { pool.run([] { say(std::string(99, 'a') + "\n"); }); });
+    }
+    for (std::thread& thread : threads) thread.join();
+    std::string text = pipe.read_all();
+    EXPECT_EQ(text.size(), 4000U);
+    for (std::size_t end = 99; end < text.size(); end += 100) EXPECT_EQ(text[end], '\n');
+}
+
+}  // namespace
