@@ -3,6 +3,7 @@
 #include <weft/process.hpp>
 
 #include <cstring>
+#include <new>
 #include <stdexcept>
 #include <string>
 #include <system_error>
@@ -24,6 +25,10 @@ std::size_t usable_limit(std::size_t bytes_max) {
     return bytes_max < kSmallestLimit ? kSmallestLimit : bytes_max;
 }
 
+detail::ProcessStep step_of(const ProcessFunction& function) {
+    return {reinterpret_cast<const void*>(function.thunk()), function.name()};
+}
+
 rt::process::Pool* make_pool(const ProcessPoolOptions& options) {
     if (options.workers > kWorkersMax) {
         throw std::invalid_argument("weft::ProcessPool: " + std::to_string(options.workers) +
@@ -33,6 +38,9 @@ rt::process::Pool* make_pool(const ProcessPoolOptions& options) {
         .workers = options.workers != 0 ? options.workers : detail::process_pool_default_workers(),
         .length_max = usable_limit(options.message_bytes_max) + detail::kProcessCallHeadroom,
         .retry = options.retry,
+        .limits = options.limits,
+        .preload = step_of(options.preload),
+        .initializer = step_of(options.initializer),
     });
 }
 
@@ -142,8 +150,8 @@ ProcessReply finish_process_call(rt::process::Pool& pool, ProcessThunk thunk,
     if (reply.ending == ProcessEnding::value) return reply;
     if (reply.ending == ProcessEnding::exception) {
         InputArchive in(reply.bytes.bytes());
-        if (in.rest() == 0)
-            throw RemoteError("an exception that the worker could not describe", "");
+        // The worker had no memory left to describe it.
+        if (in.rest() == 0) throw std::bad_alloc();
         std::rethrow_exception(read_exception(in));
     }
     throw_ending(reply, function);

@@ -223,6 +223,15 @@ void raise_like(const Level& level) {
 
 }  // namespace
 
+void write_failure_of_step(OutputArchive& out) {
+    Level level;
+    describe(std::current_exception(), level);
+    std::string type = level.row < rows().size() ? name_of(*rows()[level.row].plain) : level.type;
+    std::string text =
+        level.text.empty() ? "it threw " + type : "it threw " + type + ": " + level.text;
+    out.write_bytes(text.data(), std::min<std::size_t>(text.size(), 1000));
+}
+
 void write_exception(const std::exception_ptr& error, OutputArchive& out) {
     std::vector<Level> levels;
     for (std::exception_ptr at = error; at != nullptr && levels.size() < kLevelsMax;) {

@@ -103,17 +103,8 @@ constexpr Idempotent<std::decay_t<F>> idempotent(const F&) noexcept {
     return {};
 }
 
-struct ProcessPoolOptions {
-    /// Processes at most; they come as calls need them. 0: one per core.
-    unsigned workers = 0;
-    /// The most that the arguments, or the result, of a call may take. Less than 64 KiB counts as
-    /// 64 KiB.
-    std::size_t message_bytes_max = kMessageBytesMax;
-    /// How often an idempotent() call is run again after its worker has died. 0: never.
-    unsigned retry = 1;
-};
-
 using ProcessPoolFigures = detail::ProcessPoolFigures;
+using ProcessLimits = detail::ProcessLimits;
 
 namespace detail {
 
@@ -196,6 +187,18 @@ void process_thunk(InputArchive& in, OutputArchive& out) {
     }
 }
 
+/// A step of a pool's own, run there: writes what went wrong.
+void write_failure_of_step(OutputArchive& out);
+template <class F>
+void step_thunk(InputArchive&, OutputArchive& out) {
+    try {
+        F function{};
+        function();
+    } catch (...) {
+        write_failure_of_step(out);
+    }
+}
+
 template <class F, class... Args>
 auto call_in_process(rt::process::Pool& pool, std::size_t bytes_max, Repeatable repeatable,
                      const Args&... args) {
@@ -262,6 +265,51 @@ template <auto Function>
 constexpr Idempotent<detail::NamedFunction<Function>> idempotent() noexcept {
     return {};
 }
+
+/// A function that a pool runs on its own account, without arguments: a lambda that captures
+/// nothing, or a plain function as `weft::process_function<&setup>`.
+class ProcessFunction {
+public:
+    constexpr ProcessFunction() noexcept = default;
+    template <class F>
+        requires(std::is_empty_v<F> && std::is_default_constructible_v<F> &&
+                 std::is_invocable_v<F&>)
+    constexpr ProcessFunction(F) noexcept  // NOLINT(google-explicit-constructor)
+        : thunk_(&detail::step_thunk<F>), name_(detail::FunctionObject<F>::name()) {}
+
+    constexpr detail::ProcessThunk thunk() const noexcept { return thunk_; }
+    /// As the compiler spells it.
+    constexpr std::string_view name() const noexcept { return name_; }
+
+private:
+    detail::ProcessThunk thunk_ = nullptr;
+    std::string_view name_;
+};
+
+template <auto Function>
+inline constexpr detail::NamedFunction<Function> process_function{};
+
+struct ProcessPoolOptions {
+    /// Processes at most; they come as calls need them. 0: one per core.
+    unsigned workers = 0;
+    /// The most that the arguments, or the result, of a call may take. Less than 64 KiB counts as
+    /// 64 KiB.
+    std::size_t message_bytes_max = kMessageBytesMax;
+    /// How often an idempotent() call is run again after its worker has died. 0: never.
+    unsigned retry = 1;
+    /// What each worker may take, and how long it is kept.
+    ProcessLimits limits{};
+    /// Run once in the fork server, before the first worker is forked: what it makes in memory all
+    /// workers share until they write to it. It must leave no threads behind. Should the fork server
+    /// be lost, the next one runs it again.
+    ProcessFunction preload{};
+    /// Run in each worker before its first call, under the worker's limits.
+    ///
+    /// A preload or an initializer that throws, or ends its process, is tried again for about 0.3
+    /// seconds; then the calls that wait fail with an Error that names it and what it threw. Later
+    /// calls try again.
+    ProcessFunction initializer{};
+};
 
 /// Worker processes of one's own, instead of those that all share behind to_process(). Starts
 /// nothing before the first call.

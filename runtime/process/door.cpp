@@ -164,7 +164,19 @@ ProcessReply run_in_process(process::Pool& pool, const void* code, std::span<std
     return reply_of(call);
 }
 
-process::Pool* make_process_pool(const ProcessPoolSetup& setup) { return new process::Pool(setup); }
+process::Pool* make_process_pool(const ProcessPoolSetup& setup) {
+    process::WorkerSetup worker;
+    worker.length_max = setup.length_max;
+    worker.limits = setup.limits;
+    auto locate = [](const ProcessStep& step, process::CodeAddress& address) {
+        std::string why;
+        if (step.code == nullptr || process::locate_code(step.code, address, why)) return;
+        throw UsageError("weft::ProcessPool: " + std::string(step.name) + ": " + why);
+    };
+    locate(setup.preload, worker.preload);
+    locate(setup.initializer, worker.initializer);
+    return new process::Pool(setup, worker);
+}
 
 void destroy_process_pool(process::Pool* pool) noexcept { delete pool; }
 

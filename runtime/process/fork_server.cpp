@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <charconv>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <new>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include <fcntl.h>
@@ -25,18 +27,21 @@ namespace weft::rt::process {
 
 namespace {
 
+static_assert(std::is_trivially_copyable_v<WorkerSetup>);
 constexpr const char* kVariable = "WEFT_FORK_SERVER";
 constexpr int kControlFd = 3;
 
 bool wrapped = false;
 char** program_argv = nullptr;
 
-/// What the program tells its server in the environment: "fd:parent:length_max".
+/// What the program tells its server in the environment: "fd:parent:setup", where the setup is its
+/// bytes in hexadecimal. Both are the same executable, but perhaps not with the same library.
 struct Orders {
     int control = -1;
     pid_t parent = 0;
-    std::size_t length_max = 0;
+    WorkerSetup setup;
 };
+constexpr std::size_t kSetupDigits = sizeof(WorkerSetup) * 2;
 
 /// The terminal sends these to the whole process group; whether to end is the program's decision.
 constexpr std::array kIgnoredByServer = {SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGPIPE};
@@ -44,7 +49,7 @@ constexpr std::array kIgnoredByServer = {SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGPI
 class ForkServer {
 public:
     ForkServer(const Orders& orders, detail::ProcessHandler handler)
-        : control_(orders.control), length_max_(orders.length_max), handler_(handler) {}
+        : control_(orders.control), setup_(orders.setup), handler_(handler) {}
 
     [[noreturn]] void run();
 
@@ -54,6 +59,7 @@ private:
         std::uint64_t ticket;
     };
 
+    void preload();
     void take_request();
     void reap_children();
     void fork_worker(std::uint64_t ticket, Descriptor socket);
@@ -65,13 +71,26 @@ private:
 
     Descriptor control_;
     Descriptor child_signal_;
-    std::size_t length_max_;
+    WorkerSetup setup_;
     detail::ProcessHandler handler_;
     std::vector<Child> children_;
     std::array<std::byte, kPacketBytesMax + 1> buffer_;
 };
 
+void ForkServer::preload() {
+    Payload what_went_wrong = run_step(setup_.preload, handler_);
+    if (what_went_wrong.bytes().empty()) return;
+    OutgoingFrame frame;
+    make_frame(
+        FrameKind::hello, kPreloadFailed,
+        what_went_wrong.bytes().first(std::min(what_went_wrong.bytes().size(), std::size_t{400})),
+        frame);
+    send_frame(control_.get(), frame, Blocking::yes);
+    finish();
+}
+
 void ForkServer::run() {
+    preload();
     sigset_t child_ended;
     sigemptyset(&child_ended);
     sigaddset(&child_ended, SIGCHLD);
@@ -170,7 +189,7 @@ void ForkServer::become_worker(pid_t server, Descriptor socket) {
     sigset_t none;
     sigemptyset(&none);
     ::pthread_sigmask(SIG_SETMASK, &none, nullptr);
-    serve_calls(std::move(socket), length_max_, handler_);
+    serve_calls(std::move(socket), setup_, handler_);
 }
 
 int ForkServer::send(FrameKind kind, std::uint64_t ticket, int number, int passed) noexcept {
@@ -202,10 +221,16 @@ bool is_seqpacket_socket(int fd) {
 bool read_orders(const char* text, Orders& orders) {
     long parent = 0;
     int used = 0;
-    if (std::sscanf(text, "%d:%ld:%zu%n", &orders.control, &parent, &orders.length_max, &used) !=
-            3 ||
-        text[used] != '\0') {
+    if (std::sscanf(text, "%d:%ld:%n", &orders.control, &parent, &used) != 2 || used == 0) {
         return false;
+    }
+    const char* digits = text + used;
+    if (std::strlen(digits) != kSetupDigits) return false;
+    auto* bytes = reinterpret_cast<unsigned char*>(&orders.setup);
+    for (std::size_t i = 0; i < sizeof orders.setup; ++i) {
+        const char* end = digits + 2 * i + 2;
+        auto [read, error] = std::from_chars(end - 2, end, bytes[i], 16);
+        if (error != std::errc{} || read != end) return false;
     }
     orders.parent = static_cast<pid_t>(parent);
     return is_seqpacket_socket(orders.control);
@@ -236,9 +261,14 @@ void fill_standard_descriptors() {
 /// The program's environment with the orders added.
 class ServerEnvironment {
 public:
-    explicit ServerEnvironment(std::size_t length_max) {
+    explicit ServerEnvironment(const WorkerSetup& setup) {
         orders_ = std::string(kVariable) + "=" + std::to_string(kControlFd) + ":" +
-                  std::to_string(::getpid()) + ":" + std::to_string(length_max);
+                  std::to_string(::getpid()) + ":";
+        for (std::byte byte : std::as_bytes(std::span(&setup, 1))) {
+            constexpr const char* kDigits = "0123456789abcdef";
+            orders_ += kDigits[std::to_integer<unsigned>(byte) >> 4];
+            orders_ += kDigits[std::to_integer<unsigned>(byte) & 15];
+        }
         for (char** variable = environ; variable != nullptr && *variable != nullptr; ++variable) {
             list_.push_back(*variable);
         }
@@ -298,7 +328,7 @@ int spawn_program(const Descriptor& control, const Descriptor& null_device,
 
 }  // namespace
 
-int spawn_fork_server(std::size_t length_max, SpawnedServer& server) noexcept {
+int spawn_fork_server(const WorkerSetup& setup, SpawnedServer& server) noexcept {
     Descriptor ours;
     Descriptor theirs;
     if (int error = make_socketpair(ours, theirs); error != 0) return error;
@@ -309,7 +339,7 @@ int spawn_fork_server(std::size_t length_max, SpawnedServer& server) noexcept {
     if (error != 0) return error;
     pid_t pid = -1;
     try {
-        error = spawn_program(theirs, null_device, ServerEnvironment(length_max).get(), pid);
+        error = spawn_program(theirs, null_device, ServerEnvironment(setup).get(), pid);
     } catch (const std::bad_alloc&) {
         error = -ENOMEM;
     }

@@ -39,6 +39,9 @@ struct SpawnedServer {
 };
 
 /// Executes the program anew as a fork server that lives no longer than the calling thread. -errno.
-int spawn_fork_server(std::size_t length_max, SpawnedServer& server) noexcept;
+int spawn_fork_server(const WorkerSetup& setup, SpawnedServer& server) noexcept;
+
+/// The id of a `hello` that says what went wrong in the preload; the server leaves.
+inline constexpr std::uint64_t kPreloadFailed = 1;
 
 }  // namespace weft::rt::process

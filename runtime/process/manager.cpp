@@ -6,7 +6,9 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <string_view>
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/wait.h>
@@ -18,11 +20,24 @@ namespace {
 
 /// More frames than a worker can owe us; a stranger that holds its socket must not keep us reading.
 constexpr int kDrainFramesMax = 4;
-constexpr std::size_t kReportBytesMax = 64;
+constexpr std::size_t kReportBytesMax = 512;
 /// Until the program's standard error is asked again whether it takes something.
 constexpr std::chrono::milliseconds kStderrPause{10};
 
 }  // namespace
+
+std::uint64_t resident_bytes_of(pid_t pid) noexcept {
+    char path[48];
+    std::snprintf(path, sizeof path, "/proc/%ld/statm", static_cast<long>(pid));
+    Descriptor file(::open(path, O_RDONLY | O_CLOEXEC));
+    char text[96] = {};
+    unsigned long pages = 0;
+    if (!file.open() || ::read(file.get(), text, sizeof text - 1) <= 0 ||
+        std::sscanf(text, "%*u %lu", &pages) != 1) {
+        return 0;
+    }
+    return std::uint64_t{pages} * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+}
 
 void* Pool::manager_entry(void* self) noexcept {
     ::pthread_setname_np(::pthread_self(), "weft-processes");
@@ -90,6 +105,7 @@ void Pool::on_control() noexcept {
         bool lacking = report.bad == FrameError::no_resources;
         if (report.bad != FrameError::none && !lacking) return on_server_lost("sent garbage");
         if (report.header.kind == FrameKind::hello) {
+            if (report.header.id == kPreloadFailed) return preload_failed(report);
             server_ready_ = true;
             continue;
         }
@@ -157,6 +173,8 @@ void Pool::take_answer(Worker& worker, IncomingFrame& frame) noexcept {
     // Before its caller goes on, what the call has printed stands where it belongs.
     if (worker.errors.is_open()) forward_stderr(worker);
     worker.errors.forget();
+    ++worker.answers;
+    bool done = has_done_its_share(worker);
     Lock lock(lock_);
     Call* call = worker.call;
     if (call == nullptr) {
@@ -173,7 +191,14 @@ void Pool::take_answer(Worker& worker, IncomingFrame& frame) noexcept {
     }
     start_failures_ = 0;
     worker.call = nullptr;
-    if (worker.state == Worker::State::running) set_idle(worker);
+    if (worker.state == Worker::State::running) {
+        if (done) {
+            ++counts_.recycled;
+            kill(worker);
+        } else {
+            set_idle(worker);
+        }
+    }
     call->answer = std::move(frame.body);
     call->memories = std::move(frame.memories);
     if (frame.bad == FrameError::no_resources) {
@@ -185,6 +210,14 @@ void Pool::take_answer(Worker& worker, IncomingFrame& frame) noexcept {
                                                      : Ending::refused);
     }
     hand_out();
+}
+
+/// Whether its limits say that it is to be replaced.
+bool Pool::has_done_its_share(Worker& worker) noexcept {
+    const detail::ProcessLimits& limits = setup_.limits;
+    if (limits.calls != 0 && worker.answers >= limits.calls) return true;
+    return limits.growth_bytes != 0 &&
+           resident_bytes_of(worker.pid) > worker.resident_bytes + limits.growth_bytes;
 }
 
 /// What a worker that has hung up or died said before.
@@ -231,14 +264,22 @@ void Pool::bury(Worker& worker, int wait_status) noexcept {
         hand_out();
     }
     bool failed_to_start = at_once && !worker.orphaned;
+    bool in_initializer = !worker.prepared && setup_.initializer.code != nullptr;
     Note note = worker.note;
     remove(worker);
     if (failed_to_start) {
         char end[64];
         describe_end(wait_status, end, sizeof end);
-        char text[512];
-        std::snprintf(text, sizeof text, "a worker process %s before its first call (%s)",
-                      note[0] != '\0' ? note.data() : "ended", end);
+        char text[640];
+        const char* how = note[0] != '\0' ? note.data() : "ended";
+        if (in_initializer) {
+            std::string_view name = setup_.initializer.name.substr(0, 120);
+            std::snprintf(text, sizeof text, "a worker process %s in the initializer %.*s (%s)",
+                          how, static_cast<int>(name.size()), name.data(), end);
+        } else {
+            std::snprintf(text, sizeof text, "a worker process %s before its first call (%s)", how,
+                          end);
+        }
         start_failed(text, 0);
     }
 }

@@ -38,6 +38,9 @@ inline int number_in(const IncomingFrame& frame) noexcept {
     return number;
 }
 
+/// 0 where that cannot be had.
+std::uint64_t resident_bytes_of(pid_t pid) noexcept;
+
 inline void describe_end(int wait_status, char* text, std::size_t size) noexcept {
     if (WIFSIGNALED(wait_status)) {
         std::snprintf(text, size, "signal %d", WTERMSIG(wait_status));

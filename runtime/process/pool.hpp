@@ -78,7 +78,7 @@ struct Call {
     unsigned kills = 0;  // workers that have died of it
     Payload answer;
     detail::ArrivedFiles memories;  // of a value
-    Payload stderr_tail;  // where the worker died
+    Payload stderr_tail;            // where the worker died
     Note note{};
 
     // The pool's, under its lock.
@@ -101,6 +101,8 @@ struct Worker {
         false;  // its server is gone: its pidfd is watched, and its wait status will not come
     bool prepared = false;  // the manager's
     bool has_run = false;
+    std::uint64_t answers = 0;         // the manager's
+    std::uint64_t resident_bytes = 0;  // the manager's: when it was ready
     pid_t pid = 0;
     Descriptor socket;
     Descriptor pidfd;
@@ -120,7 +122,8 @@ using PoolCounts = detail::ProcessPoolFigures;
 
 class Pool {
 public:
-    explicit Pool(const detail::ProcessPoolSetup& setup) noexcept : setup_(setup) {}
+    Pool(const detail::ProcessPoolSetup& setup, const WorkerSetup& worker_setup) noexcept
+        : setup_(setup), worker_setup_(worker_setup) {}
     Pool(const Pool&) = delete;
     Pool& operator=(const Pool&) = delete;
     ~Pool() { shutdown(Outstanding::fail); }
@@ -182,6 +185,8 @@ private:
     void distrust(Worker& worker, const char* why) noexcept;
     void on_spawned(Worker& worker, IncomingFrame& report) noexcept;
     void on_prepared(Worker& worker, IncomingFrame& frame) noexcept;
+    void preload_failed(const IncomingFrame& report) noexcept;
+    bool has_done_its_share(Worker& worker) noexcept;
     void give_up(Worker& worker, const char* what, int error) noexcept;
     void on_server_lost(const char* what) noexcept;
     bool end_server(int& wait_status) noexcept;
@@ -195,6 +200,7 @@ private:
     void unwatch(int fd) noexcept;
 
     const detail::ProcessPoolSetup setup_;
+    const WorkerSetup worker_setup_;
 
     mutable std::mutex lock_;
     std::condition_variable ended_;  // for shutdown() from several threads

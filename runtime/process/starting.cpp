@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstring>
 #include <new>
+#include <string_view>
 
 #include "process/manager.hpp"
 
@@ -19,6 +20,14 @@ constexpr unsigned kStartFailuresMax = 5;
 constexpr std::chrono::milliseconds kFirstPause{10};
 /// Requests at the server at a time; keeps both directions of its socket from filling up.
 constexpr std::ptrdiff_t kStartingMax = 16;
+constexpr std::size_t kTextBytes = sizeof(Note);
+
+void describe_step(char* text, const char* what, std::string_view name,
+                   std::span<const std::byte> wrong) noexcept {
+    std::snprintf(text, kTextBytes, "the %s %.*s failed: %.*s", what,
+                  static_cast<int>(std::min<std::size_t>(name.size(), 120)), name.data(),
+                  static_cast<int>(wrong.size()), reinterpret_cast<const char*>(wrong.data()));
+}
 
 }  // namespace
 
@@ -47,12 +56,27 @@ void Pool::on_prepared(Worker& worker, IncomingFrame& frame) noexcept {
         return forward_stderr(worker);
     }
     if (frame.header.kind != FrameKind::value) return distrust(worker, "nobody has asked for it");
+    std::span<const std::byte> wrong = frame.body.bytes();
+    if (!wrong.empty()) {
+        char text[kTextBytes];
+        describe_step(text, "initializer", setup_.initializer.name, wrong);
+        return give_up(worker, text, 0);
+    }
     worker.errors.forget();
     worker.prepared = true;
+    if (setup_.limits.growth_bytes != 0) worker.resident_bytes = resident_bytes_of(worker.pid);
     Lock lock(lock_);
     if (worker.state == Worker::State::doomed) return;
     set_idle(worker);
     hand_out();
+}
+
+void Pool::preload_failed(const IncomingFrame& report) noexcept {
+    int status = 0;
+    end_server(status);
+    char text[kTextBytes];
+    describe_step(text, "preload", setup_.preload.name, report.body.bytes());
+    start_failed(text, 0);
 }
 
 /// A worker that has not had a call yet, and shall not get one.
@@ -109,9 +133,14 @@ void Pool::on_server_lost(const char* what) noexcept {
 
     char end[64] = "somebody else has taken its exit status";
     if (known) describe_end(status, end, sizeof end);
-    char text[160];
-    std::snprintf(text, sizeof text, "the fork server %s%s (%s)", what,
-                  was_ready ? "" : " before main, in the program's static constructors", end);
+    const char* where = was_ready ? ""
+                        : setup_.preload.code == nullptr
+                            ? " before main, in the program's static constructors"
+                            : " in the program's static constructors, or in the preload ";
+    std::string_view step = was_ready ? std::string_view() : setup_.preload.name.substr(0, 120);
+    char text[kTextBytes];
+    std::snprintf(text, sizeof text, "the fork server %s%s%.*s (%s)", what, where,
+                  static_cast<int>(step.size()), step.data(), end);
     start_failed(text, 0);
 }
 
@@ -136,7 +165,7 @@ void Pool::start_workers() noexcept {
 
 void Pool::start_server() noexcept {
     SpawnedServer server;
-    if (int error = spawn_fork_server(setup_.length_max, server); error != 0) {
+    if (int error = spawn_fork_server(worker_setup_, server); error != 0) {
         return start_failed("the fork server could not be started", -error);
     }
     server_ = std::move(server);

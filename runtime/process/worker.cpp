@@ -1,5 +1,6 @@
 #include "process/worker.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdio>
@@ -10,9 +11,8 @@
 #include <string_view>
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <unistd.h>
-
-#include "process/code_address.hpp"
 
 namespace weft::rt::process {
 
@@ -86,11 +86,38 @@ void hand_over_stderr(int socket) noexcept {
     ::dup2(writing.get(), STDERR_FILENO);
 }
 
-void say_ready(int socket) noexcept {
+void say_prepared(int socket, const Payload& what_went_wrong) noexcept {
+    constexpr std::size_t kTextBytesMax = 400;
+    std::span<const std::byte> text = what_went_wrong.bytes();
     OutgoingFrame frame;
-    make_frame(FrameKind::value, kPreparation, {}, frame);
+    make_frame(FrameKind::value, kPreparation, text.first(std::min(text.size(), kTextBytesMax)),
+               frame);
     // A program that is gone is met again at the first call.
     send_frame(socket, frame, Blocking::yes);
+}
+
+/// For this process and what it starts, for ever; 0: as it is.
+void limit(__rlimit_resource resource, std::uint64_t value) noexcept {
+    rlimit now{};
+    if (value == 0 || ::getrlimit(resource, &now) != 0) return;
+    now.rlim_max = std::min<rlim_t>(value, now.rlim_max);
+    now.rlim_cur = now.rlim_max;
+    ::setrlimit(resource, &now);
+}
+
+/// From now on. The limit is about a process's whole life, so each call moves it; the hard limit
+/// stays, since it could not be moved up again.
+void limit_call(std::uint64_t cpu_seconds) noexcept {
+    rusage used{};
+    rlimit now{};
+    if (cpu_seconds == 0 || ::getrusage(RUSAGE_SELF, &used) != 0) return;
+    if (::getrlimit(RLIMIT_CPU, &now) != 0) return;
+    constexpr std::int64_t kMicro = 1'000'000;
+    std::int64_t micro = used.ru_utime.tv_usec + used.ru_stime.tv_usec;
+    std::int64_t seconds =
+        used.ru_utime.tv_sec + used.ru_stime.tv_sec + (micro + kMicro - 1) / kMicro;
+    now.rlim_cur = std::min<rlim_t>(static_cast<rlim_t>(seconds) + cpu_seconds, now.rlim_max);
+    ::setrlimit(RLIMIT_CPU, &now);
 }
 
 /// A result that cannot be sent is told in its place; a program that is gone ends the worker.
@@ -111,11 +138,36 @@ void send_answer(int socket, std::uint64_t id, Answer& answer) noexcept {
 
 }  // namespace
 
-void serve_calls(Descriptor socket, std::size_t length_max,
+Payload run_step(const CodeAddress& address, detail::ProcessHandler handler) noexcept {
+    if (address.object == CodeAddress{}.object) return {};
+    constexpr std::size_t kTextBytesMax = 4096;
+    std::string why;
+    const void* code = find_code(address, why);
+    if (code == nullptr) {
+        Payload text;
+        copy_payload(std::as_bytes(std::span(why)), text);
+        return text;
+    }
+    detail::ProcessAnswer made;
+    detail::ArrivedFiles none;
+    handler(code, {}, none, kTextBytesMax, made);
+    // What it printed is not to be printed again by each fork.
+    std::fflush(nullptr);
+    if (made.kind == detail::ProcessAnswer::Kind::value) return std::move(made.bytes);
+    static constexpr std::array kUnknown = {std::byte{'?'}};
+    Payload text;
+    copy_payload(kUnknown, text);
+    return text;
+}
+
+void serve_calls(Descriptor socket, const WorkerSetup& setup,
                  detail::ProcessHandler handler) noexcept {
     static std::array<std::byte, kPacketBytesMax + 1> buffer;
+    const std::size_t length_max = setup.length_max;
     hand_over_stderr(socket.get());
-    say_ready(socket.get());
+    limit(RLIMIT_AS, setup.limits.address_space_bytes);
+    limit(RLIMIT_NOFILE, setup.limits.open_files);
+    say_prepared(socket.get(), run_step(setup.initializer, handler));
     for (;;) {
         IncomingFrame frame = receive_frame(socket.get(), buffer, length_max, Blocking::yes);
         if (frame.closed || frame.error == -ECONNRESET) leave(0);
@@ -133,6 +185,7 @@ void serve_calls(Descriptor socket, std::size_t length_max,
             refuse(answer, RefusalReason::out_of_resources, frame.shortage,
                    "the worker process could not take the arguments");
         } else {
+            limit_call(setup.limits.cpu_seconds);
             run(frame, length_max, handler, answer);
         }
         // What the call printed stands there before its caller goes on, and is not lost if this

@@ -13,12 +13,25 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "process/code_address.hpp"
 #include "process/frame.hpp"
 
 namespace weft::rt::process {
 
+/// What the program tells its fork server, and it its workers.
+struct WorkerSetup {
+    std::uint64_t length_max = 0;
+    detail::ProcessLimits limits;
+    CodeAddress preload;  ///< all zeros: none
+    CodeAddress initializer;
+};
+
+/// Runs a step; returns what went wrong, and nothing where there is none to be run. Where even that
+/// finds no memory it is cut.
+Payload run_step(const CodeAddress& address, detail::ProcessHandler handler) noexcept;
+
 /// The id of what a worker says before its first call: `spawned`, beside it the pipe that is its
-/// standard error, then `value` when it is ready. No call has it.
+/// standard error, then `value` when it is ready; with a text, that it will not be. No call has it.
 inline constexpr std::uint64_t kPreparation = 0;
 
 /// Why a worker could not run a call, or not send what came out.
@@ -31,7 +44,7 @@ struct Refusal {
 };
 
 /// Prepares, then serves until the program hangs up.
-[[noreturn]] void serve_calls(Descriptor socket, std::size_t length_max,
+[[noreturn]] void serve_calls(Descriptor socket, const WorkerSetup& setup,
                               detail::ProcessHandler handler) noexcept;
 
 }  // namespace weft::rt::process

@@ -9,9 +9,7 @@
 #include <string>
 #include <thread>
 
-#include <fcntl.h>
 #include <gtest/gtest.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "offload/process_support.hpp"
@@ -23,41 +21,8 @@ using weft::ProcessPool;
 using weft::WorkerDied;
 using weft::test::hang;
 using weft::test::Messenger;
+using weft::test::Runs;
 using weft::test::Watched;
-
-/// How often something has been run, by however many processes: one byte in a file for each.
-class Runs {
-public:
-    Runs() {
-        char path[] = "/tmp/weft-test-runs-XXXXXX";
-        int fd = ::mkstemp(path);
-        EXPECT_GE(fd, 0);
-        ::close(fd);
-        path_ = path;
-    }
-    ~Runs() { ::unlink(path_.c_str()); }
-    Runs(const Runs&) = delete;
-    Runs& operator=(const Runs&) = delete;
-
-    const std::string& path() const { return path_; }
-    int count() const { return length_of(path_); }
-
-    /// In a worker: says that it runs; returns how many have said so.
-    static int add(const std::string& path) {
-        int fd = ::open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
-        if (fd < 0 || ::write(fd, "x", 1) != 1) std::abort();
-        ::close(fd);
-        return length_of(path);
-    }
-
-private:
-    static int length_of(const std::string& path) {
-        struct stat status{};
-        EXPECT_EQ(::stat(path.c_str(), &status), 0);
-        return static_cast<int>(status.st_size);
-    }
-    std::string path_;
-};
 
 /// Kills its worker in its first `deaths` runs; then it returns which run it is.
 int die_at_first(std::string runs, int deaths) {

@@ -18,6 +18,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include <sys/types.h>
@@ -96,25 +97,54 @@ enum class Repeatable : std::uint8_t { no, yes };
 ProcessReply run_in_process(rt::process::Pool& pool, const void* code, std::span<std::byte> message,
                             const SharedMemoryList* memories, Repeatable repeatable);
 
+/// What a worker process may take, and how long it is kept. 0: as much as the program may, and for
+/// ever.
+struct ProcessLimits {
+    /// Its address space, that of the program's image included (RLIMIT_AS). Beyond it allocations
+    /// fail: a call that lets std::bad_alloc out fails with that, and the worker lives on.
+    std::uint64_t address_space_bytes = 0;
+    /// Processor time of one call, all threads together, in whole seconds rounded up (RLIMIT_CPU).
+    /// Beyond it SIGXCPU kills the worker, and the call fails with WorkerDied.
+    std::uint64_t cpu_seconds = 0;
+    /// Descriptors (RLIMIT_NOFILE); a worker has five of its own.
+    std::uint64_t open_files = 0;
+    /// It is replaced after that many calls.
+    std::uint64_t calls = 0;
+    /// It is replaced after a call that leaves it with so much more memory in use (resident) than
+    /// it had before its first. Costs each call about 10 us.
+    std::uint64_t growth_bytes = 0;
+};
+
+/// A function that a pool runs on its own account, as a ProcessHandler takes it.
+struct ProcessStep {
+    const void* code = nullptr;  ///< null: none
+    std::string_view name;       ///< of static storage
+};
+
 /// What a pool is made with; see weft::ProcessPoolOptions.
 struct ProcessPoolSetup {
     unsigned workers = 1;
     std::size_t length_max = 0;  ///< of a frame's body
     unsigned retry = 0;
+    ProcessLimits limits{};
+    ProcessStep preload{};
+    ProcessStep initializer{};
 };
+/// Throws UsageError where a step's code lies in nothing that another process could load.
 rt::process::Pool* make_process_pool(const ProcessPoolSetup& setup);
 void destroy_process_pool(rt::process::Pool* pool) noexcept;
 /// `abandon`: those who wait are left as they are, since the program is ending.
 void shut_down_process_pool(rt::process::Pool& pool, bool abandon) noexcept;
 
 struct ProcessPoolFigures {
-    unsigned workers = 0;       ///< that live, or are being started
-    unsigned idle = 0;          ///< of these
-    std::size_t queued = 0;     ///< calls that no worker has yet
-    std::uint64_t calls = 0;    ///< handed in, since the pool was made
-    std::uint64_t retried = 0;  ///< runs of a call after its first
-    std::uint64_t started = 0;  ///< workers
-    std::uint64_t died = 0;     ///< workers, killed ones included
+    unsigned workers = 0;        ///< that live, or are being started
+    unsigned idle = 0;           ///< of these
+    std::size_t queued = 0;      ///< calls that no worker has yet
+    std::uint64_t calls = 0;     ///< handed in, since the pool was made
+    std::uint64_t retried = 0;   ///< runs of a call after its first
+    std::uint64_t started = 0;   ///< workers
+    std::uint64_t died = 0;      ///< workers, killed ones included
+    std::uint64_t recycled = 0;  ///< of these, replaced because of ProcessLimits
     /// How long calls have waited for a worker: all of them together, and the one that waited
     /// longest. A call counts once it has got its worker.
     std::chrono::nanoseconds time_queued{};
@@ -136,7 +166,8 @@ struct ProcessAnswer {
     std::unique_ptr<SharedMemoryList> memories;  ///< of a value; may be none
 };
 /// In a worker: `code` as run_in_process() had it (at this process's address), the arguments, and
-/// how many bytes an answer may have.
+/// how many bytes an answer may have. For a ProcessStep there are no arguments, and the answer is a
+/// text that says what went wrong; empty: nothing.
 using ProcessHandler = void (*)(const void* code, std::span<const std::byte> arguments,
                                 ArrivedFiles& memories, std::size_t bytes_max,
                                 ProcessAnswer& answer) noexcept;
