@@ -1,7 +1,10 @@
 // The slow paths of <weft/process.hpp>: what a call's end means, the shared pool, and a call as the
 // worker sees it.
+#include <weft/lowlevel.hpp>
 #include <weft/process.hpp>
 
+#include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <new>
 #include <stdexcept>
@@ -17,6 +20,7 @@ namespace weft {
 namespace {
 
 constexpr unsigned kWorkersMax = 1024;
+constexpr std::chrono::hours kGraceMax{24};
 /// An exception must fit.
 constexpr std::size_t kSmallestLimit = 64 * 1024;
 static_assert(detail::kExceptionBytesMax < kSmallestLimit);
@@ -38,6 +42,7 @@ rt::process::Pool* make_pool(const ProcessPoolOptions& options) {
         .workers = options.workers != 0 ? options.workers : detail::process_pool_default_workers(),
         .length_max = usable_limit(options.message_bytes_max) + detail::kProcessCallHeadroom,
         .retry = options.retry,
+        .kill_grace = std::clamp<std::chrono::milliseconds>(options.kill_grace, {}, kGraceMax),
         .limits = options.limits,
         .preload = step_of(options.preload),
         .initializer = step_of(options.initializer),
@@ -123,6 +128,18 @@ void ProcessPool::Delete::operator()(rt::process::Pool* pool) const noexcept {
 }
 
 void ProcessPool::shutdown() noexcept { detail::shut_down_process_pool(*pool_, false); }
+
+bool ProcessPool::shutdown(Shutdown how, std::chrono::nanoseconds patience) {
+    if (how == Shutdown::kill) {
+        shutdown();
+        return true;
+    }
+    TimePoint now = lowlevel::now();
+    TimePoint deadline = patience >= lowlevel::kNever - now ? lowlevel::kNever : now + patience;
+    bool drained = detail::drain_process_pool(*pool_, deadline);
+    shutdown();
+    return drained;
+}
 
 ProcessPoolFigures ProcessPool::figures() const noexcept {
     return detail::process_pool_figures(*pool_);

@@ -9,6 +9,7 @@
 // has of its own.
 #pragma once
 
+#include <weft/detail/shutdown.hpp>
 #include <weft/offload.hpp>
 #include <weft/task.hpp>
 
@@ -27,12 +28,6 @@
 namespace weft {
 
 using ExecutorFigures = detail::ExecutorFigures;
-
-/// What becomes of the calls that an executor has when it is shut down.
-enum class Shutdown {
-    drain,  ///< they run to their ends
-    kill,  ///< those that have not begun end with Error; those that run are stopped, or asked to stop where they cannot be
-};
 
 namespace detail {
 

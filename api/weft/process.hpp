@@ -27,9 +27,12 @@
 #include <weft/archive.hpp>
 #include <weft/detail/process.hpp>
 #include <weft/error.hpp>
+#include <weft/executor.hpp>
 
+#include <chrono>
 #include <concepts>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -309,6 +312,11 @@ struct ProcessPoolOptions {
     /// seconds; then the calls that wait fail with an Error that names it and what it threw. Later
     /// calls try again.
     ProcessFunction initializer{};
+    /// Between SIGTERM and SIGKILL to a worker whose call was cancelled, or ran into a timeout. The
+    /// caller does not wait for that: its call is given up at once, and a new worker takes the place
+    /// of the old, so that for this while there may be more than `workers`. 0: SIGKILL at once. A day
+    /// at most.
+    std::chrono::milliseconds kill_grace{};
 };
 
 /// Worker processes of one's own, instead of those that all share behind to_process(). Starts
@@ -339,6 +347,17 @@ public:
     /// Kills the workers, fails the calls that wait or run with weft::Error, and those made later
     /// as well, and returns when no process is left. Blocks the thread for about a millisecond.
     void shutdown() noexcept;
+
+    /// With Shutdown::drain: refuses calls from now on, with weft::Error, waits until those that wait
+    /// or run have ended, for so long at most, and then does as shutdown().
+    ///
+    /// @return   whether all have ended by themselves
+    /// @suspends if there are such calls
+    /// @threads  any; outside of a task it blocks the thread
+    /// @cancel   a cancel point; the calls go on, and the pool goes on refusing others
+    /// @throws   CancelledError
+    bool shutdown(Shutdown how,
+                  std::chrono::nanoseconds patience = std::chrono::nanoseconds::max());
 
     /// How many workers and calls there are, and have been.
     ProcessPoolFigures figures() const noexcept;

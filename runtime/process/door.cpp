@@ -164,6 +164,28 @@ ProcessReply run_in_process(process::Pool& pool, const void* code, std::span<std
     return reply_of(call);
 }
 
+bool drain_process_pool(process::Pool& pool, std::chrono::steady_clock::time_point deadline) {
+    lowlevel::checkpoint();
+    if (!pool.is_ours()) return true;
+    struct WaitingDrain : process::Drain {
+        Waiter waiter;
+    } drain;
+    drain.on_drained = [](process::Drain& self) noexcept {
+        lowlevel::unpark(static_cast<WaitingDrain&>(self).waiter);
+    };
+    // In a simulation the clock does not run away from processes.
+    OutsideWork outside(current_scheduler());
+    auto commit = [&](Waiter self) noexcept {
+        drain.waiter = self;
+        return pool.begin_drain(drain);
+    };
+    lowlevel::Woken woken = lowlevel::park({"ProcessPool.shutdown", &pool}, commit, deadline);
+    if (woken != lowlevel::Woken::by_cancel && woken != lowlevel::Woken::by_deadline) return true;
+    pool.leave_drain(drain);
+    if (woken == lowlevel::Woken::by_cancel) lowlevel::throw_cancelled();
+    return false;
+}
+
 process::Pool* make_process_pool(const ProcessPoolSetup& setup) {
     process::WorkerSetup worker;
     worker.length_max = setup.length_max;

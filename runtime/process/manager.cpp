@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <limits>
 #include <string_view>
 
 #include <fcntl.h>
@@ -49,6 +50,7 @@ void Pool::manage() noexcept {
     for (;;) {
         start_workers();
         forward_blocked_stderr();
+        kill_overdue();
         epoll_event events[32];
         int count = ::epoll_wait(epoll_.get(), events, std::size(events), wait_milliseconds());
         for (int i = 0; i < count; ++i) on_event(events[i].data.u64);
@@ -66,10 +68,23 @@ int Pool::wait_milliseconds() noexcept {
     {
         Lock lock(lock_);
         if (pausing_) next = std::min(next, std::min(retry_at_, now + kLongestPause));
+        if (setup_.kill_grace.count() > 0) {
+            for (const auto& worker : workers_) next = std::min(next, worker->kill_at);
+        }
     }
     if (next == Clock::time_point::max()) return -1;
     auto left = std::chrono::ceil<std::chrono::milliseconds>(next - now).count();
-    return static_cast<int>(std::max<std::int64_t>(left, 0));
+    return static_cast<int>(std::clamp<std::int64_t>(left, 0, std::numeric_limits<int>::max()));
+}
+
+/// Those that have been dismissed and do not leave.
+void Pool::kill_overdue() noexcept {
+    if (setup_.kill_grace.count() <= 0) return;
+    Lock lock(lock_);
+    auto now = Clock::now();
+    for (auto& worker : workers_) {
+        if (worker->kill_at <= now) kill(*worker);
+    }
 }
 
 void Pool::on_event(std::uint64_t tag) noexcept {
@@ -180,6 +195,7 @@ void Pool::take_answer(Worker& worker, IncomingFrame& frame) noexcept {
     if (call == nullptr) {
         // Of a doomed worker it is the answer of a call that was withdrawn.
         bool withdrawn = worker.state == Worker::State::doomed;
+        if (withdrawn) kill(worker);
         lock.unlock();
         if (!withdrawn) distrust(worker, "nobody has asked for it");
         return;

@@ -99,11 +99,41 @@ void Pool::withdraw(Call& call) noexcept {
         case Call::Place::running:
             count_run(call);
             call.worker->call = nullptr;
-            kill(*call.worker);
-            if (missing() > 0) ring();
+            dismiss(*call.worker);
+            // There is a worker to be made, or one to be killed when its time is over.
+            ring();
             break;
     }
     call.place = Call::Place::done;
+    tell_drained();
+}
+
+bool Pool::begin_drain(Drain& drain) noexcept {
+    Lock lock(lock_);
+    if (state_ == State::fresh) state_ = State::closed;
+    if (state_ == State::open) state_ = State::draining;
+    if (queued_ + running_ == 0) return false;
+    drain.next = std::exchange(drains_, &drain);
+    return true;
+}
+
+void Pool::leave_drain(Drain& drain) noexcept {
+    Lock lock(lock_);
+    for (Drain** at = &drains_; *at != nullptr; at = &(*at)->next) {
+        if (*at == &drain) {
+            *at = drain.next;
+            return;
+        }
+    }
+}
+
+/// Wherever a call has ended. Whoever waits may be gone when this returns.
+void Pool::tell_drained() noexcept {
+    if (queued_ + running_ != 0) return;
+    while (drains_ != nullptr) {
+        Drain& drain = *std::exchange(drains_, drains_->next);
+        drain.on_drained(drain);
+    }
 }
 
 void Pool::shutdown(Outstanding outstanding) noexcept {
@@ -112,7 +142,7 @@ void Pool::shutdown(Outstanding outstanding) noexcept {
         Lock lock(lock_);
         if (state_ == State::fresh) state_ = State::closed;
         if (state_ == State::closed) return;
-        bool first = state_ == State::open;
+        bool first = state_ == State::open || state_ == State::draining;
         state_ = State::closing;
         if (outstanding == Outstanding::fail) fail_queue(Ending::closed, nullptr);
         for (auto& worker : workers_) {
@@ -187,6 +217,7 @@ void Pool::hand_out() noexcept {
         call.worker = &worker;
         call.pid = worker.pid;
         worker.call = &call;
+        ++running_;
         worker.state = Worker::State::running;
         worker.has_run = true;
     }
@@ -204,6 +235,7 @@ void Pool::finish(Call& call, Ending ending) noexcept {
     call.ending = ending;
     call.worker = nullptr;
     if (&call != submitting_) call.on_done(call);
+    tell_drained();
 }
 
 /// A call whose worker has died becomes the first of the queue, if it may run again. Called when
@@ -226,7 +258,9 @@ bool Pool::run_again(Call& call, bool killed_it) noexcept {
     return true;
 }
 
+/// A worker does not have the call any more.
 void Pool::count_run(const Call& call) noexcept {
+    --running_;
     add(Clock::now() - call.since, counts_.time_run, counts_.time_run_max);
 }
 
@@ -243,8 +277,17 @@ void Pool::fail_queue(Ending ending, const char* text) noexcept {
 void Pool::kill(Worker& worker) noexcept {
     std::erase(idle_, &worker);
     worker.state = Worker::State::doomed;
+    worker.kill_at = kNeverKilled;
     // An error means that it has ended already.
     kill_by_pidfd(worker.pidfd, SIGKILL);
+}
+
+/// As kill(), but asked first, and with a while to act upon it.
+void Pool::dismiss(Worker& worker) noexcept {
+    if (setup_.kill_grace.count() <= 0) return kill(worker);
+    worker.state = Worker::State::doomed;
+    worker.kill_at = Clock::now() + setup_.kill_grace;
+    kill_by_pidfd(worker.pidfd, SIGTERM);
 }
 
 unsigned Pool::living() const noexcept {

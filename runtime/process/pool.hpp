@@ -10,6 +10,7 @@
 //           hung up, and waits to be reaped; what it still has in its socket is read before its
 //           call is given up.
 // Invariants, under the lock:
+//   - a doomed worker is killed, or will be at its `kill_at`;
 //   - a call is in the queue, or is some worker's `call`, or is the caller's alone;
 //   - a call is with one worker at a time, and on_done is called once: exactly one answer. It is
 //     sent once, at most one run, unless it is repeatable and its worker has died;
@@ -91,6 +92,8 @@ struct Call {
     std::chrono::steady_clock::time_point since{};  // it is in the queue, or with its worker
 };
 
+inline constexpr auto kNeverKilled = std::chrono::steady_clock::time_point::max();
+
 struct Worker {
     enum class State : std::uint8_t { starting, preparing, idle, running, doomed };
 
@@ -109,7 +112,14 @@ struct Worker {
     StderrPipe errors;  // the manager's
     bool errors_watched = false;
     Call* call = nullptr;
-    Note note{};  // why the pool killed it
+    std::chrono::steady_clock::time_point kill_at = kNeverKilled;  // of a dismissed one
+    Note note{};                                                   // why the pool killed it
+};
+
+/// Somebody who waits until no call is left, in its own frame.
+struct Drain {
+    void (*on_drained)(Drain& self) noexcept = nullptr;
+    Drain* next = nullptr;
 };
 
 /// What becomes of calls that are not done when the pool is shut down.
@@ -139,6 +149,12 @@ public:
     /// returns on_done has been called, or never will be; nothing of the pool refers to the call.
     void withdraw(Call& call) noexcept;
 
+    /// From now on submit() refuses calls. False: no call is left, and on_drained is not called.
+    /// True: it will be called, when the last has ended or shutdown() has failed it.
+    bool begin_drain(Drain& drain) noexcept;
+    /// When this returns on_drained has been called, or never will be. The pool goes on refusing.
+    void leave_drain(Drain& drain) noexcept;
+
     /// Kills all workers and ends the server and the manager thread; returns when they are gone.
     /// Idempotent. In a child that somebody forked off the program it does nothing, since none of
     /// it is the child's.
@@ -163,6 +179,8 @@ private:
     void count_run(const Call& call) noexcept;
     void fail_queue(Ending ending, const char* text) noexcept;
     void kill(Worker& worker) noexcept;
+    void dismiss(Worker& worker) noexcept;
+    void tell_drained() noexcept;
     void set_idle(Worker& worker) noexcept;
     unsigned living() const noexcept;
     unsigned missing() const noexcept;
@@ -172,6 +190,7 @@ private:
     static void* manager_entry(void* self) noexcept;
     void manage() noexcept;
     int wait_milliseconds() noexcept;
+    void kill_overdue() noexcept;
     void on_event(std::uint64_t tag) noexcept;
     void on_control() noexcept;
     void on_exited(Worker& worker, int wait_status) noexcept;
@@ -204,10 +223,19 @@ private:
 
     mutable std::mutex lock_;
     std::condition_variable ended_;  // for shutdown() from several threads
-    enum class State : std::uint8_t { fresh, open, closing, closed } state_ = State::fresh;
+    /// A draining one refuses calls, and runs those it has.
+    enum class State : std::uint8_t {
+        fresh,
+        open,
+        draining,
+        closing,
+        closed,
+    } state_ = State::fresh;
     Call* first_ = nullptr;  // the queue, oldest first
     Call* last_ = nullptr;
     std::size_t queued_ = 0;
+    std::size_t running_ = 0;  // calls that a worker has
+    Drain* drains_ = nullptr;
     const Call* submitting_ = nullptr;  // is told by submit()'s result, not by on_done
     std::vector<std::unique_ptr<Worker>> workers_;
     std::vector<Worker*> idle_;  // the one used last is used next: its caches are warm

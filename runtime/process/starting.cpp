@@ -149,7 +149,7 @@ void Pool::start_workers() noexcept {
     std::ptrdiff_t starting = 0;
     {
         Lock lock(lock_);
-        if (state_ != State::open) return;
+        if (state_ != State::open && state_ != State::draining) return;
         missing_now = missing();
         pausing_ = missing_now > 0 && start_failures_ > 0 && Clock::now() < retry_at_;
         if (missing_now == 0 || pausing_) return;

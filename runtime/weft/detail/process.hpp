@@ -126,6 +126,7 @@ struct ProcessPoolSetup {
     unsigned workers = 1;
     std::size_t length_max = 0;  ///< of a frame's body
     unsigned retry = 0;
+    std::chrono::milliseconds kill_grace{};
     ProcessLimits limits{};
     ProcessStep preload{};
     ProcessStep initializer{};
@@ -135,6 +136,10 @@ rt::process::Pool* make_process_pool(const ProcessPoolSetup& setup);
 void destroy_process_pool(rt::process::Pool* pool) noexcept;
 /// `abandon`: those who wait are left as they are, since the program is ending.
 void shut_down_process_pool(rt::process::Pool& pool, bool abandon) noexcept;
+
+/// Refuses calls from now on, and waits until those that are there have ended; false where the
+/// deadline came first. Throws CancelledError.
+bool drain_process_pool(rt::process::Pool& pool, std::chrono::steady_clock::time_point deadline);
 
 struct ProcessPoolFigures {
     unsigned workers = 0;        ///< that live, or are being started
