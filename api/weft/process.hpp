@@ -325,7 +325,8 @@ struct ProcessPoolOptions {
 /// @threads  any task or thread may call; it must outlive its calls
 class ProcessPool {
 public:
-    /// @throws  std::invalid_argument for more than 1024 workers
+    /// @throws  std::invalid_argument for more than 1024 workers; UsageError if a preload or an
+    /// initializer lies in no loaded object; std::bad_alloc
     explicit ProcessPool(ProcessPoolOptions options = {});
     ProcessPool(const ProcessPool&) = delete;
     ProcessPool& operator=(const ProcessPool&) = delete;

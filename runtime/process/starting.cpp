@@ -50,6 +50,7 @@ void Pool::on_prepared(Worker& worker, IncomingFrame& frame) noexcept {
         return give_up(worker, "a worker process could not be heard", frame.shortage);
     }
     if (frame.header.kind == FrameKind::spawned) {
+        if (worker.errors.is_open()) return distrust(worker, "it has been sent before");
         if (int error = worker.errors.open(std::move(frame.passed)); error != 0) {
             return give_up(worker, "a worker process could not be heard", -error);
         }

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "offload/process_support.hpp"
+#include "process/frame.hpp"
 #include "sanitizers.hpp"
 
 namespace {
@@ -260,6 +261,17 @@ TEST(ProcessInitializer, ThatWritesGarbageDoesNotGoOnForEver) {
                               : std::abort();
                       }}};
     EXPECT_SAYS(error_of([&] { pool.run([] { return 1; }); }), "an answer that is none");
+}
+
+TEST(ProcessInitializer, ThatSpeaksInTheWorkersNameIsNotBelieved) {
+    namespace process = weft::rt::process;
+    ProcessPool pool{{.workers = 1, .initializer = [] {
+                          process::OutgoingFrame frame;
+                          process::make_frame(process::FrameKind::spawned, 0, {}, frame);
+                          process::send_frame(weft::test::worker_socket(), frame,
+                                              process::Blocking::yes, STDIN_FILENO);
+                      }}};
+    EXPECT_SAYS(error_of([&] { pool.run([] { return 1; }); }), "it has been sent before");
 }
 
 TEST(ProcessPreload, ThatThrowsFailsTheCallsWithItsNameAndWhatItThrew) {
