@@ -250,8 +250,6 @@ void join_arena(rt::Arena& arena) noexcept { arena.join(); }
 
 ExecutorFigures figures_of(const rt::Arena& arena) noexcept { return arena.figures(); }
 
-ExecutorFigures arena_figures_of(rt::Scheduler& scheduler) {
-    return scheduler.arena().figures();
-}
+ExecutorFigures arena_figures_of(rt::Scheduler& scheduler) { return scheduler.arena().figures(); }
 
 }  // namespace weft::detail

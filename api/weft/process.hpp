@@ -34,6 +34,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <ranges>
 #include <string>
 #include <string_view>
 #include <tuple>
@@ -343,6 +344,12 @@ public:
     template <auto Function, class... Args>
     auto run(const Args&... args) {
         return run(detail::NamedFunction<Function>{}, args...);
+    }
+
+    /// The results of f(input) for each input, in order, a few calls ahead; see MapResults.
+    template <class F, std::ranges::viewable_range R>
+    auto map(F f, R&& inputs, MapOptions options = {}) {
+        return map_in_executor(*this, std::move(f), std::forward<R>(inputs), options);
     }
 
     /// Kills the workers, fails the calls that wait or run with weft::Error, and those made later

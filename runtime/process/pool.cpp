@@ -213,7 +213,7 @@ void Pool::hand_out() noexcept {
         }
         call.place = Call::Place::running;
         auto now = Clock::now();
-        add(now - std::exchange(call.since, now), counts_.time_queued, counts_.time_queued_max);
+        add(now - std::exchange(call.since, now), counts_.queue_time, counts_.queue_time_max);
         call.worker = &worker;
         call.pid = worker.pid;
         worker.call = &call;
@@ -261,7 +261,7 @@ bool Pool::run_again(Call& call, bool killed_it) noexcept {
 /// A worker does not have the call any more.
 void Pool::count_run(const Call& call) noexcept {
     --running_;
-    add(Clock::now() - call.since, counts_.time_run, counts_.time_run_max);
+    add(Clock::now() - call.since, counts_.run_time, counts_.run_time_max);
 }
 
 void Pool::fail_queue(Ending ending, const char* text) noexcept {

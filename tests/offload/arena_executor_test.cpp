@@ -83,6 +83,15 @@ TEST_P(ArenaExecutorTest, MapKeepsTheOrder) {
     });
 }
 
+TEST_P(ArenaExecutorTest, ARuntimeHasTheFiguresOfItsOwnArena) {
+    run([] {
+        EXPECT_EQ(current_runtime().arena_figures().calls, 0U);
+        to_arena([] {});
+        EXPECT_EQ(current_runtime().arena_figures().ended, 1U);
+        EXPECT_GT(current_runtime().arena_figures().run_time.count(), 0);
+    });
+}
+
 // --- whose cores ---------------------------------------------------------------------------------------------------
 
 TEST_P(ArenaExecutorTest, ACallHasNoMoreThreadsThanItsLimit) {

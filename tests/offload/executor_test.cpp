@@ -238,7 +238,6 @@ TEST_P(ExecutorTest, ARuntimeHasTheFiguresOfItsOwnThreads) {
         to_thread([] {});
         yield_until([&] { return current_runtime().thread_figures().ended == before + 2; });
         EXPECT_GT(current_runtime().thread_figures().run_time.count(), 0);
-        EXPECT_EQ(current_runtime().arena_figures().calls, 0U);
     });
 }
 

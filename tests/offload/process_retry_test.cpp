@@ -57,6 +57,22 @@ TEST(ProcessRetry, TakesALambdaAndReachesTheSharedPool) {
     EXPECT_EQ(weft::to_process(idempotent(work), runs.path()), 2);
 }
 
+TEST(ProcessRetry, SendsSharedBuffersAgain) {
+    ProcessPool pool{{.workers = 1}};
+    Runs runs;
+    weft::SharedBuffer numbers(1 << 20);
+    numbers.writable_as<int>()[1000] = 41;
+    auto work = [](std::string path, const weft::SharedBuffer& in) {
+        int run = die_at_first(path, 1);
+        weft::SharedBuffer out(in.size());
+        out.writable_as<int>()[1000] = in.as<int>()[1000] + run;
+        return out;
+    };
+    weft::SharedBuffer out = pool.run(idempotent(work), runs.path(), numbers);
+    EXPECT_EQ(out.as<int>()[1000], 43);
+    EXPECT_EQ(runs.count(), 2);
+}
+
 TEST(ProcessRetry, NeverRunsAnUnmarkedCallAgain) {
     ProcessPool pool{{.workers = 1, .retry = 5}};
     Runs runs;
@@ -173,10 +189,10 @@ TEST(ProcessFigures, TellHowLongCallsHaveWaitedAndRun) {
     second.join();
     weft::ProcessPoolFigures figures = pool.figures();
     // The second has waited while the first ran.
-    EXPECT_GE(figures.time_queued_max, std::chrono::milliseconds(20));
-    EXPECT_GE(figures.time_run_max, std::chrono::milliseconds(20));
-    EXPECT_GE(figures.time_queued, figures.time_queued_max);
-    EXPECT_GT(figures.time_run, figures.time_run_max);
+    EXPECT_GE(figures.queue_time_max, std::chrono::milliseconds(20));
+    EXPECT_GE(figures.run_time_max, std::chrono::milliseconds(20));
+    EXPECT_GE(figures.queue_time, figures.queue_time_max);
+    EXPECT_GT(figures.run_time, figures.run_time_max);
 }
 
 }  // namespace

@@ -152,11 +152,11 @@ struct ProcessPoolFigures {
     std::uint64_t recycled = 0;  ///< of these, replaced because of ProcessLimits
     /// How long calls have waited for a worker: all of them together, and the one that waited
     /// longest. A call counts once it has got its worker.
-    std::chrono::nanoseconds time_queued{};
-    std::chrono::nanoseconds time_queued_max{};
+    std::chrono::nanoseconds queue_time{};
+    std::chrono::nanoseconds queue_time_max{};
     /// How long workers have had their calls, from the sending to the answer or the end.
-    std::chrono::nanoseconds time_run{};
-    std::chrono::nanoseconds time_run_max{};
+    std::chrono::nanoseconds run_time{};
+    std::chrono::nanoseconds run_time_max{};
 };
 ProcessPoolFigures process_pool_figures(const rt::process::Pool& pool) noexcept;
 
