@@ -3,6 +3,8 @@
 #include <weft/executor.hpp>
 
 #include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <cstring>
 #include <stdexcept>
 #include <utility>
@@ -13,6 +15,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 namespace weft {
 
@@ -177,11 +180,23 @@ bool operator==(const SocketAddress& a, const SocketAddress& b) noexcept {
 namespace {
 
 /// A name server that is silent holds a thread for long, and nothing ends that. So these are the process's own: no file nor
-/// subprocess waits behind them, and no runtime's end.
+/// subprocess waits behind them, and no runtime's end. A child that was forked off has none of the threads, and makes its own.
+struct LookUpThreads {
+    ThreadPool pool{{.threads = 16, .name = "weft-dns", .idle_time = std::chrono::seconds(1)}};
+    pid_t owner = ::getpid();
+    LookUpThreads* parents = nullptr;
+};
+
 ThreadPool& look_up_threads() {
-    static auto& pool =
-        *new ThreadPool({.threads = 16, .name = "weft-dns", .idle_time = std::chrono::seconds(1)});
-    return pool;
+    static std::atomic<LookUpThreads*> current{
+        nullptr};  // never destroyed: its threads may be in there
+    LookUpThreads* seen = current.load();
+    if (seen != nullptr && seen->owner == ::getpid()) return seen->pool;
+    auto* made = new LookUpThreads;
+    made->parents = seen;
+    if (current.compare_exchange_strong(seen, made)) return made->pool;
+    delete made;
+    return seen->pool;
 }
 
 }  // namespace

@@ -4,19 +4,24 @@
 #include <weft/task.hpp>
 #include <weft/time.hpp>
 
+#include <algorithm>
 #include <stdexcept>
+#include <utility>
 
 namespace weft {
 
 namespace {
 
-/// Blocks in a task's place on another thread, and is not cut short: there is no going on before it is over.
+/// Blocks in a task's place on a thread made for it, and is not cut short: there is no going on before it is over. (On those
+/// of the runtime's own pool it might wait for calls that wait for one of these.)
 template <class Join>
 void join_elsewhere(Join join) {
     if (lowlevel::in_task()) {
-        ShieldScope shield;
         try {
-            return to_thread(join);
+            ShieldScope shield;
+            auto thread = detail::make_threads({.most = 1, .name = "weft-join"});
+            auto on_it = [&](detail::OffloadCall& call) { detail::run_on_thread(call, *thread); };
+            return detail::call_elsewhere(on_it, join);
         } catch (const std::exception&) {
             // No thread is to be had.
         }
@@ -33,7 +38,8 @@ detail::ThreadsOptions to_engine_options(ThreadPoolOptions options) {
     result.most =
         options.threads != 0 ? options.threads : detail::default_threads(detail::available_cores());
     if (options.queue_max != 0) result.queue_max = options.queue_max;
-    result.idle_time = options.idle_time;
+    // What is added to the time of day must not wrap around.
+    result.idle_time = std::min<Duration>(options.idle_time, std::chrono::hours(24 * 365));
     result.name = std::move(options.name);
     return result;
 }

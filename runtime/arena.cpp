@@ -9,6 +9,7 @@
 #include <utility>
 
 #include <oneapi/tbb/global_control.h>
+#include <oneapi/tbb/task.h>
 #include <oneapi/tbb/task_arena.h>
 #include <oneapi/tbb/task_group.h>
 #include <oneapi/tbb/task_scheduler_observer.h>
@@ -21,10 +22,8 @@ struct ArenaCall::Impl {
     std::size_t threads_most;
     // Isolated: nothing outside of weft cancels it.
     oneapi::tbb::task_group_context context{oneapi::tbb::task_group_context::isolated};
-    // Of those in the arena; guarded by its lock, as what follows.
-    Impl* prev = nullptr;
+    Impl* prev = nullptr;  // of those in the arena; guarded by its lock
     Impl* next = nullptr;
-    bool killed = false;  // what it gives is no result: algorithms return when they are cut short
 };
 
 ArenaCall::ArenaCall(OffloadCall& call, std::size_t threads_most)
@@ -150,13 +149,19 @@ struct Arena::Impl {
                 std::lock_guard guard(mutex);
                 meter.began(call.call);
             }
+            call.call.group = current_group();
             call_offloaded(call.call);
         });
     }
     void run_within_limit(ArenaCall::Impl& call) noexcept {
         try {
             if (call.threads_most == 0 || call.threads_most >= options.cores) return run(call);
-            // An arena in the arena: this thread goes in, and as few others as are left to it.
+            // An arena in the arena: this thread goes in, and as few others as are left to it. As it comes out it is told that
+            // it leaves an arena, though it is in the outer one again.
+            struct BackInOuter {
+                Greeter& greeter;
+                ~BackInOuter() { greeter.on_scheduler_entry(true); }
+            } back_in_outer{greeter};
             oneapi::tbb::task_arena few(static_cast<int>(call.threads_most), 1);
             Greeter greets(few, base_nice, options.nice);
             few.execute([&] { run(call); });
@@ -169,9 +174,8 @@ struct Arena::Impl {
         std::lock_guard guard(mutex);
         unlink(call);
         call.call.ran ? meter.ended(call.call) : meter.taken_back();
-        if (call.killed && call.call.error == nullptr)
-            call.call.error = std::make_exception_ptr(
-                Error("'" + options.name + "' was shut down before the call ended"));
+        if (call.call.killed && (call.call.error == nullptr || is_cancel(call.call.error)))
+            call.call.error = shut_down_error(options.name, "before the call ended");
         if (first == nullptr) ended.notify_all();
     }
     void give_up(ArenaCall::Impl& call) noexcept {
@@ -207,12 +211,24 @@ void Arena::enqueue(ArenaCall& call) {
 }
 
 void Arena::close(detail::Outstanding outstanding) noexcept {
-    std::lock_guard guard(impl_->mutex);
+    std::unique_lock guard(impl_->mutex);
     impl_->closing = true;
     if (outstanding == detail::Outstanding::drain) return;
     for (ArenaCall::Impl* call = impl_->first; call != nullptr; call = call->next) {
-        call->killed = true;
+        call->call.killed = !call->call.stop_asked.load();
         call->context.cancel_group_execution();
+    }
+    // One at a time, since those who hear of it are called without the lock, and the call may end meanwhile.
+    for (ArenaCall::Impl* call = impl_->first; call != nullptr;) {
+        if (call->call.stop_asked.exchange(true)) {
+            call = call->next;
+            continue;
+        }
+        std::stop_source stop = call->call.stop;
+        guard.unlock();
+        stop.request_stop();
+        guard.lock();
+        call = impl_->first;
     }
 }
 
@@ -227,6 +243,10 @@ detail::ExecutorFigures Arena::figures() const noexcept {
     figures.threads = impl_->options.cores;
     figures.idle = figures.threads - std::min(figures.threads, figures.running);
     return figures;
+}
+
+const void* current_group() noexcept {
+    return is_arenas_thread ? oneapi::tbb::task::current_context() : nullptr;
 }
 
 InArena in_arena() noexcept {

@@ -51,5 +51,7 @@ private:
 /// Whether this thread is an arena's, and what it runs has been cancelled.
 enum class InArena : std::uint8_t { no, yes, cancelled };
 InArena in_arena() noexcept;
+/// The group to which what this thread runs belongs; null on one that is no arena's.
+const void* current_group() noexcept;
 
 }  // namespace weft::rt

@@ -4,6 +4,7 @@
 #include <weft/detail/context_map.hpp>
 #include <weft/detail/engine.hpp>
 
+#include <exception>
 #include <mutex>
 #include <utility>
 
@@ -108,7 +109,9 @@ void call_offloaded(OffloadCall& call) noexcept {
     call.ran = true;
     call.run(call);
     this_threads_call() = outer;
-    call.context = detail::exchange_context(before);
+    // Here, with all else of the user's: what the function has set may be destroyed with it.
+    detail::context_release(detail::exchange_context(before));
+    call.context = nullptr;
 }
 
 namespace {
@@ -125,8 +128,7 @@ Scheduler* begin_visit_of(OffloadCall& call) noexcept {
 void finish_offload(OffloadCall& call) noexcept {
     Scheduler* scheduler = begin_visit_of(call);
     auto release = call.release;
-    detail::context_release(call.context);
-    call.context = nullptr;
+    if (!call.ran) detail::context_release(std::exchange(call.context, nullptr));
     {
         // Unparked under the lock: the waiter takes it before it leaves, so that the call outlives this.
         std::lock_guard guard(call.lock);
@@ -144,9 +146,31 @@ void ask_to_stop(OffloadCall& call) noexcept {
 }
 
 void checkpoint_of_offload() {
-    OffloadCall* call = this_threads_call();
-    if ((call != nullptr && call->stop_asked.load()) || in_arena() == InArena::cancelled)
+    // As in a task: not from a destructor during unwinding.
+    if (std::uncaught_exceptions() != 0) return;
+    // A thread of an arena may run a body of one call while another call's function, below it on the stack, waits.
+    const InArena place = in_arena();
+    OffloadCall* call = place == InArena::no ? this_threads_call() : nullptr;
+    if (place == InArena::cancelled || (call != nullptr && call->stop_asked.load()))
         throw CancelledError();
+}
+
+bool is_cancel(const std::exception_ptr& error) noexcept {
+    try {
+        std::rethrow_exception(error);
+    } catch (const CancelledError&) {
+        return true;
+    } catch (...) {
+        return false;
+    }
+}
+
+std::exception_ptr shut_down_error(const std::string& name, const char* when) noexcept {
+    try {
+        return std::make_exception_ptr(Error("'" + name + "' was shut down " + when));
+    } catch (const std::bad_alloc&) {
+        return std::current_exception();
+    }
 }
 
 void fail_offload(OffloadCall& call, std::exception_ptr error) noexcept {
@@ -160,21 +184,25 @@ namespace weft::detail {
 
 TimePoint deadline_of_running_call() noexcept {
     OffloadCall* call = rt::this_threads_call();
-    return call != nullptr ? call->deadline : lowlevel::kNever;
+    // In an algorithm's body it may be another's; see checkpoint_of_offload().
+    bool is_its_function = call != nullptr && call->group == rt::current_group();
+    return is_its_function ? call->deadline : lowlevel::kNever;
 }
 
 // --- threads ------------------------------------------------------------------------------------------------------
 
 namespace {
 
-rt::Scheduler& scheduler_of_task(const char* what, OffloadCall& call) {
+/// What this task's runtime has of its own. Where there is none, nobody else will give the other side's hold back.
+template <class Get>
+decltype(auto) of_this_runtime(const char* what, OffloadCall& call, Get get) {
     try {
         lowlevel::require_task(what);
+        return get(*current_scheduler());
     } catch (...) {
         if (call.release != nullptr) call.release(call);
         throw;
     }
-    return *current_scheduler();
 }
 
 }  // namespace
@@ -186,7 +214,8 @@ void run_on_thread(OffloadCall& call, rt::Threads& threads) {
 }
 
 void run_on_thread(OffloadCall& call) {
-    run_on_thread(call, scheduler_of_task("to_thread", call).threads());
+    auto get = [](rt::Scheduler& scheduler) -> rt::Threads& { return scheduler.threads(); };
+    run_on_thread(call, of_this_runtime("to_thread", call, get));
 }
 
 void ThreadsDeleter::operator()(rt::Threads* threads) const noexcept { delete threads; }
@@ -235,7 +264,8 @@ void run_in_arena(OffloadCall& call, rt::Arena& arena, std::size_t threads_most)
 
 void run_in_arena(OffloadCall& call, std::size_t threads_most) {
     if (is_nested()) return run_nested(call);
-    run_in_arena(call, scheduler_of_task("to_arena", call).arena(), threads_most);
+    auto get = [](rt::Scheduler& scheduler) -> rt::Arena& { return scheduler.arena(); };
+    run_in_arena(call, of_this_runtime("to_arena", call, get), threads_most);
 }
 
 void ArenaDeleter::operator()(rt::Arena* arena) const noexcept { delete arena; }

@@ -7,7 +7,7 @@
 
 #include <weft/detail/offload_call.hpp>
 
-#include <cstddef>
+#include <exception>
 #include <string>
 
 namespace weft::rt {
@@ -24,5 +24,8 @@ void fail_offload(OffloadCall& call, std::exception_ptr error) noexcept;
 void ask_to_stop(OffloadCall& call) noexcept;
 /// What checkpoint() does on a thread that runs no task: CancelledError if the call that it runs has been asked to stop.
 void checkpoint_of_offload();
+bool is_cancel(const std::exception_ptr& error) noexcept;
+/// For a call whose executor was shut down "before the call began", or so.
+std::exception_ptr shut_down_error(const std::string& name, const char* when) noexcept;
 
 }  // namespace weft::rt

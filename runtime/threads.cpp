@@ -39,21 +39,25 @@ detail::ExecutorFigures Threads::figures() const noexcept {
 }
 
 void Threads::submit(OffloadCall& call) {
+    if (!is_ours())
+        throw UsageError("'" + options_.name + "' is of the process that this one was forked from");
     bool wakes = false;
     {
         std::lock_guard guard(mutex_);
         if (closing_) throw Error("'" + options_.name + "' has been shut down");
+        // Each thread that is free, or about to be, comes to one of those that queue.
         const std::size_t queued = meter_.figures().queued;
-        const bool would_queue = idle_ <= queued && live_ >= options_.most;
-        // Threads may be on their way to calls that queue: then it might be in line behind those.
-        if (!call.may_queue && (would_queue || queued > idle_))
+        const std::size_t free = idle_ + starting_;
+        const bool would_queue = free <= queued && live_ >= options_.most;
+        // Then it might be in line behind others.
+        if (!call.may_queue && (would_queue || queued > free))
             throw std::system_error(EAGAIN, std::generic_category(), "all threads are taken");
-        if (would_queue && queued >= options_.queue_max) {
+        if (would_queue && queued - free >= options_.queue_max) {
             meter_.refused();
-            throw QueueFull("the queue of '" + options_.name +
-                            "' is full: " + std::to_string(queued) + " calls wait for a thread");
+            throw QueueFull("the queue of '" + options_.name + "' is full: " +
+                            std::to_string(queued - free) + " calls wait for a thread");
         }
-        wakes = idle_ > queued;
+        wakes = free > queued;
         // First, as it may throw.
         if (!wakes && !would_queue) {
             try {
@@ -79,6 +83,7 @@ void Threads::start_thread() {
     pthread_setname_np(thread.native_handle(), name);
     thread.detach();  // ended_ tells when it is over
     ++live_;
+    ++starting_;
 }
 
 bool Threads::take_back(OffloadCall& call) noexcept {
@@ -106,6 +111,8 @@ void Threads::run_next(OffloadCall& call, std::unique_lock<std::mutex>& guard) n
     guard.lock();
     running_.unlink(call);
     meter_.ended(call);
+    if (call.killed && call.error != nullptr && is_cancel(call.error))
+        call.error = shut_down_error(options_.name, "before the call ended");
     // It is as good as idle: whom it wakes may hand in the next call before it is back here, and needs no other thread for
     // that. But not where the last reference may go, and with it what the user's function owns.
     const bool soon_back = call.release == nullptr;
@@ -118,6 +125,7 @@ void Threads::run_next(OffloadCall& call, std::unique_lock<std::mutex>& guard) n
 
 void Threads::run() noexcept {
     std::unique_lock guard(mutex_);
+    --starting_;
     for (;;) {
         if (OffloadCall* call = begin_next()) {
             run_next(*call, guard);
@@ -137,6 +145,7 @@ void Threads::run() noexcept {
 // --- the end ------------------------------------------------------------------------------------------------------
 
 void Threads::close(detail::Outstanding outstanding) noexcept {
+    if (!is_ours()) return;
     CallList dropped;
     {
         std::lock_guard guard(mutex_);
@@ -152,8 +161,7 @@ void Threads::close(detail::Outstanding outstanding) noexcept {
     }
     while (OffloadCall* call = dropped.first()) {
         dropped.unlink(*call);
-        fail_offload(*call, std::make_exception_ptr(Error(
-                                "'" + options_.name + "' was shut down before the call began")));
+        fail_offload(*call, shut_down_error(options_.name, "before the call began"));
     }
     if (outstanding == detail::Outstanding::kill) ask_running_to_stop();
 }
@@ -166,6 +174,7 @@ void Threads::ask_running_to_stop() noexcept {
             call = call->next;
             continue;
         }
+        call->killed = true;
         std::stop_source stop = call->stop;
         guard.unlock();
         stop.request_stop();
@@ -175,11 +184,13 @@ void Threads::ask_running_to_stop() noexcept {
 }
 
 bool Threads::join(OffloadCall::Clock::time_point deadline) noexcept {
+    if (!is_ours()) return true;
     std::unique_lock guard(mutex_);
     return ended_.wait_until(guard, deadline, [this] { return live_ == 0; });
 }
 
 void Threads::join() noexcept {
+    if (!is_ours()) return;
     std::unique_lock guard(mutex_);
     ended_.wait(guard, [this] { return live_ == 0; });
 }

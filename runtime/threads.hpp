@@ -12,6 +12,8 @@
 #include <mutex>
 #include <thread>
 
+#include <unistd.h>
+
 #include "offload.hpp"
 
 namespace weft::rt {
@@ -40,7 +42,7 @@ public:
     Threads& operator=(const Threads&) = delete;
 
     /// std::system_error if the call needs a thread and none can be had, or would have to queue and may not; QueueFull;
-    /// Error once it is closed.
+    /// Error once it is closed; UsageError in a child of the process that made it, which has none of its threads.
     void submit(OffloadCall& call);
     /// True: it had not begun, and will not.
     bool take_back(OffloadCall& call) noexcept;
@@ -62,7 +64,10 @@ private:
     void start_thread();
     void ask_running_to_stop() noexcept;
 
+    bool is_ours() const noexcept { return owner_ == ::getpid(); }
+
     const ThreadsOptions options_;
+    const pid_t owner_ = ::getpid();
     mutable std::mutex mutex_;
     std::condition_variable work_;
     std::condition_variable ended_;
@@ -71,7 +76,8 @@ private:
     detail::OffloadMeter meter_;
     std::size_t idle_ = 0;
     std::size_t live_ = 0;
-    unsigned started_ = 0;  // for names
+    std::size_t starting_ = 0;  // of these: have not looked for work yet
+    unsigned started_ = 0;      // for names
     bool closing_ = false;
 };
 

@@ -112,18 +112,28 @@ private:
         value_.reset();
         try {
             while (calls_.size() < ahead_ && *next_ != std::ranges::end(inputs_)) {
-                calls_.push_back(create_task([this, input = Input(**next_)]() mutable -> Result {
-                    return executor_.run(f_, std::move(input));
-                }));
+                begin_call(**next_);
                 ++*next_;
             }
             if (calls_.empty()) return;
-            // Cancelled here, await cancels it too, and waits for its end.
-            Task<Result> first = std::move(calls_.front());
+            // Cancelled here, await cancels it too. In the list until it has ended, as it refers to this.
+            value_.emplace(await(std::move(calls_.front())));
             calls_.pop_front();
-            value_.emplace(await(std::move(first)));
         } catch (...) {
             stop();
+            throw;
+        }
+    }
+    template <class I>
+    void begin_call(I&& input) {
+        calls_.emplace_back();  // first: a task that is in no list would not be waited for
+        try {
+            calls_.back() =
+                create_task([this, own = Input(std::forward<I>(input))]() mutable -> Result {
+                    return executor_.run(f_, std::move(own));
+                });
+        } catch (...) {
+            calls_.pop_back();
             throw;
         }
     }

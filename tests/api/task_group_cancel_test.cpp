@@ -406,6 +406,7 @@ TEST_P(TaskGroupCancelTest, ACancelFromOutsideAfterTheBlockWasCutShortKeepsItsMe
             ADD_FAILURE() << "went on";
         });
         block_ended.wait();
+        settle();  // it waits for its child
         parent.cancel("outside");
         cancelled_from_outside.set();
         EXPECT_EQ(cancel_message_of([&] { await(parent); }), "outside");

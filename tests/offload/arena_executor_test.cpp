@@ -184,6 +184,46 @@ TEST_P(ArenaExecutorTest, ACheckpointInACancelledCallThrowsInEveryBody) {
     });
 }
 
+// While a call's function waits for its algorithm, its thread may run bodies of another call's.
+TEST_P(ArenaExecutorTest, ACancelOfOneCallIsNoneInTheBodiesOfAnother) {
+    run({.cores = 3}, [] {
+        for (int round = 0; round < 10; ++round) {
+            std::latch both(2);
+            auto work = [&] {
+                both.count_down();
+                oneapi::tbb::parallel_for(
+                    oneapi::tbb::blocked_range<int>(0, 300, 1),
+                    [&](const oneapi::tbb::blocked_range<int>&) {
+                        for (int i = 0; i < 20; ++i) {
+                            std::this_thread::yield();
+                            checkpoint();
+                        }
+                    },
+                    oneapi::tbb::simple_partitioner());
+            };
+            auto cancelled = start([&] { to_arena(work); });
+            auto other = start([&] { to_arena(work); });
+            both.wait();
+            cancelled.cancel();
+            try {
+                await(cancelled);
+            } catch (const CancelledError&) {
+            }
+            await(other);
+        }
+    });
+}
+
+TEST_P(ArenaExecutorTest, ACallWithALimitLeavesItsThreadInTheArena) {
+    run({.cores = 2}, [] {
+        Arena arena({.cores = 2});
+        for (int i = 0; i < 4; ++i) {
+            arena.run(at_most(1), [] {});
+            EXPECT_EQ(arena.run([] { return to_arena([] { return 5; }); }), 5);
+        }
+    });
+}
+
 TEST_P(ArenaExecutorTest, ACancelReachesANestedCall) {
     run([] {
         std::latch runs(1);
@@ -221,6 +261,33 @@ TEST_P(ArenaExecutorTest, KilledItEndsCallsWithAnErrorThoughTheirFunctionsReturn
         EXPECT_EQ(what_of<Error>([&] { await(task); }),
                   "'pictures' was shut down before the call ended");
         EXPECT_EQ(what_of<Error>([&] { arena.run([] {}); }), "'pictures' has been shut down");
+    });
+}
+
+TEST_P(ArenaExecutorTest, KilledItAsksTokensAndCheckpointsToo) {
+    run([] {
+        Arena arena({.cores = 2, .name = "pictures"});
+        std::latch runs(2);
+        auto by_token = start([&] {
+            arena.run([&](const std::stop_token& token) {
+                runs.count_down();
+                while (!token.stop_requested()) std::this_thread::yield();
+            });
+        });
+        auto by_checkpoint = start([&] {
+            arena.run([&] {
+                runs.count_down();
+                for (;;) {
+                    checkpoint();
+                    std::this_thread::yield();
+                }
+            });
+        });
+        runs.wait();
+        arena.shutdown(Shutdown::kill);
+        for (auto* task : {&by_token, &by_checkpoint})
+            EXPECT_EQ(what_of<Error>([&] { await(*task); }),
+                      "'pictures' was shut down before the call ended");
     });
 }
 

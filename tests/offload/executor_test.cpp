@@ -184,6 +184,46 @@ TEST_P(ExecutorTest, BeyondTheBoundOfItsQueueACallIsRefusedWithThePoolsName) {
     });
 }
 
+TEST_P(ExecutorTest, CallsForWhomThreadsAreOnTheirWayDoNotFillTheQueue) {
+    run([] {
+        ThreadPool pool({.threads = 4, .queue_max = 1});
+        std::counting_semaphore<> go(0);
+        std::vector<Task<void>> calls;
+        for (int i = 0; i < 5; ++i)
+            calls.push_back(start([&] { pool.run([&] { go.acquire(); }); }));
+        EXPECT_THROW(pool.run([] {}), QueueFull);
+        go.release(5);
+        gather(calls);
+        EXPECT_EQ(pool.figures().refused, 1U);
+    });
+}
+
+/// Set by a function, it is destroyed with the function's context: which takes as long as it likes.
+struct SlowToGo {
+    std::binary_semaphore* go = nullptr;
+    ~SlowToGo() {
+        if (go != nullptr) go->acquire();
+    }
+};
+ContextVar<std::shared_ptr<SlowToGo>> slow_to_go{"slow_to_go", nullptr};
+
+TEST_P(ExecutorTest, AThreadThatStillDestroysWhatItsCallHasSetIsNotFree) {
+    run([] {
+        ThreadPool pool({.threads = 2});
+        std::binary_semaphore go(0);
+        std::latch runs(1);
+        auto first = start([&] {
+            pool.run([&] {
+                slow_to_go.set(std::make_shared<SlowToGo>(&go));
+                runs.count_down();
+            });
+        });
+        runs.wait();
+        pool.run([&] { go.release(); });
+        await(first);
+    });
+}
+
 TEST_P(ExecutorTest, AnIdleThreadEndsAfterItsTime) {
     run([] {
         ThreadPool pool({.threads = 4, .idle_time = 1ms});
@@ -270,6 +310,24 @@ TEST_P(ExecutorTest, ACheckpointInACancelledCallThrows) {
     checkpoint();  // nothing, on a thread of no call's
 }
 
+TEST_P(ExecutorTest, ACheckpointInADestructorDuringUnwindingDoesNotThrow) {
+    run([] {
+        struct Cleanup {
+            ~Cleanup() { checkpoint(); }
+        };
+        std::latch runs(1);
+        auto task = start([&] {
+            to_thread([&] {
+                Cleanup cleanup;
+                compute_until_stopped(runs);
+            });
+        });
+        runs.wait();
+        task.cancel();
+        EXPECT_THROW(await(task), CancelledError);
+    });
+}
+
 TEST_P(ExecutorTest, ACheckpointInATaskThrowsWhenItIsCancelled) {
     run([] {
         checkpoint();
@@ -329,7 +387,8 @@ TEST_P(ExecutorTest, KilledItFailsWhatIsQueuedAndAsksWhatRuns) {
         EXPECT_EQ(what_of<Error>([&] { await(left_behind); }),
                   "'disk' was shut down before the call began");
         EXPECT_FALSE(ran);
-        EXPECT_THROW(await(by_checkpoint), CancelledError);
+        EXPECT_EQ(what_of<Error>([&] { await(by_checkpoint); }),
+                  "'disk' was shut down before the call ended");
         await(by_token);
     });
 }
@@ -352,6 +411,35 @@ TEST_P(ExecutorTest, ItsDestructorWaitsForWhatWasLeftBehind) {
             EXPECT_THROW(await(task), CancelledError);
         }
         EXPECT_TRUE(*ended);
+    });
+}
+
+TEST_P(ExecutorTest, ManyMayShutItDownAndTheRuntimesThreadsStayFree) {
+    run({.cores = 1}, [] {
+        ThreadPool pool({.threads = 1});
+        std::binary_semaphore go(0);
+        std::latch runs(1);
+        auto call = start([&] {
+            pool.run([&] {
+                runs.count_down();
+                go.acquire();
+            });
+        });
+        runs.wait();
+        std::vector<Task<void>> shutdowns;
+        for (int i = 0; i < 40; ++i) shutdowns.push_back(start([&] { pool.shutdown(); }));
+        to_thread([&] { go.release(); });
+        await(call);
+        gather(shutdowns);
+    });
+}
+
+TEST_P(ExecutorTest, AnIdleTimeWithoutEndIsOne) {
+    run([] {
+        ThreadPool pool({.threads = 1, .idle_time = std::chrono::nanoseconds::max()});
+        pool.run([] {});
+        pool.run([] {});
+        EXPECT_EQ(pool.figures().threads, 1U);
     });
 }
 

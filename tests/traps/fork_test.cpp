@@ -120,4 +120,37 @@ TEST_F(Fork, AChildForkedWhileNoRuntimeRunsMayUseWeft) {
     EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 3) << status;
 }
 
+// The threads that look names up outlive the runtimes, and a child has none of them.
+TEST_F(Fork, AChildForkedWhileNoRuntimeRunsMayLookUpNames) {
+    weft::run([] { weft::getaddrinfo("localhost", 80); });
+    pid_t child = fork();
+    if (child == 0) {
+        alarm(20);
+        _exit(weft::run([] { return weft::getaddrinfo("localhost", 80).empty() ? 1 : 3; }));
+    }
+    int status = 0;
+    waitpid(child, &status, 0);
+    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 3) << status;
+}
+
+TEST_F(Fork, AChildMayNotUseAThreadPoolOfItsParents) {
+    weft::ThreadPool pool;
+    weft::run([&] { pool.run([] {}); });
+    pid_t child = fork();
+    if (child == 0) {
+        alarm(20);
+        _exit(weft::run([&] {
+            try {
+                pool.run([] {});
+            } catch (const weft::UsageError&) {
+                return 3;
+            }
+            return 1;
+        }));
+    }
+    int status = 0;
+    waitpid(child, &status, 0);
+    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 3) << status;
+}
+
 }  // namespace

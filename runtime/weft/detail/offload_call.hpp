@@ -32,11 +32,15 @@ struct OffloadCall {
     TimePoint deadline = lowlevel::kNever;    // of its task, as the call was made
     std::atomic<bool> stop_asked{false};      // for checkpoint()
     std::stop_source stop{std::nostopstate};  // where the function takes a token
+    const void* group = nullptr;              // of its function, where that runs in an arena
     OffloadCall* next =
-        nullptr;  // in the pool's queue, then among those that run; guarded by its lock
+        nullptr;  // in the pool's queue, then of those that run; guarded by its lock
     OffloadCall* prev = nullptr;
     Clock::time_point
         since{};  // it was handed in; from its begin on: it began. Guarded by the pool's lock
+    bool killed =
+        false;  // by its pool's end, and not its task: so a cancel in answer is none, and what a cut-short algorithm
+                // gives is no result. Guarded by the pool's lock
     bool may_queue = true;  // false: EAGAIN in `error` where no thread of the pool is free
     bool queued = false;
     bool ran = false;  // the function was called; written before done
