@@ -180,7 +180,8 @@ bool drain_process_pool(process::Pool& pool, std::chrono::steady_clock::time_poi
         return pool.begin_drain(drain);
     };
     lowlevel::Woken woken = lowlevel::park({"ProcessPool.shutdown", &pool}, commit, deadline);
-    if (woken != lowlevel::Woken::by_cancel && woken != lowlevel::Woken::by_deadline) return true;
+    if (woken != lowlevel::Woken::by_cancel && woken != lowlevel::Woken::by_deadline)
+        return !drain.cut_short;
     pool.leave_drain(drain);
     if (woken == lowlevel::Woken::by_cancel) lowlevel::throw_cancelled();
     return false;

@@ -46,6 +46,12 @@ constexpr std::size_t kSetupDigits = sizeof(WorkerSetup) * 2;
 /// The terminal sends these to the whole process group; whether to end is the program's decision.
 constexpr std::array kIgnoredByServer = {SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGPIPE};
 
+void set_signals() {
+    for (int number : kIgnoredByServer) ::signal(number, SIG_IGN);
+    // Ignored by a static constructor or a preload, it would take the children's wait status away.
+    ::signal(SIGCHLD, SIG_DFL);
+}
+
 class ForkServer {
 public:
     ForkServer(const Orders& orders, detail::ProcessHandler handler)
@@ -91,6 +97,7 @@ void ForkServer::preload() {
 
 void ForkServer::run() {
     preload();
+    set_signals();  // once more: what it has set for itself is neither the server's nor the workers'
     sigset_t child_ended;
     sigemptyset(&child_ended);
     sigaddset(&child_ended, SIGCHLD);
@@ -251,9 +258,7 @@ void fill_standard_descriptors() {
     ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     ::fcntl(orders.control, F_SETFD, FD_CLOEXEC);
     fill_standard_descriptors();
-    for (int number : kIgnoredByServer) ::signal(number, SIG_IGN);
-    // Ignored by a static constructor, it would take the children's wait status away.
-    ::signal(SIGCHLD, SIG_DFL);
+    set_signals();
     static ForkServer server(orders, handler);
     server.run();
 }

@@ -164,9 +164,9 @@ void Pool::forward_stderr(Worker& worker) noexcept {
     StderrPipe::State state = worker.errors.forward(stderr_);
     bool watch_it = state == StderrPipe::State::read && worker.errors.is_open();
     if (worker.errors_watched && !watch_it) unwatch(worker.errors.get());
-    // Where it cannot be watched it is read at each answer, and after the worker's death.
     if (!worker.errors_watched && watch_it) {
         watch_it = watch(worker.errors.get(), stderr_tag(worker)) == 0;
+        if (!watch_it) stderr_blocked_ = true;  // it is looked at now and then
     }
     worker.errors_watched = watch_it;
     if (state == StderrPipe::State::blocked) stderr_blocked_ = true;
@@ -264,6 +264,7 @@ void Pool::distrust(Worker& worker, const char* why) noexcept {
 
 /// The worker has ended, and what it had to say has been heard.
 void Pool::bury(Worker& worker, int wait_status) noexcept {
+    if (!worker.prepared && !worker.errors.is_open()) hear_first_word(worker);
     worker.errors.drain(stderr_);
     bool at_once = false;
     {
@@ -300,6 +301,15 @@ void Pool::bury(Worker& worker, int wait_status) noexcept {
     }
 }
 
+/// It has ended in its initializer before anybody looked at its socket. What it had to say is in the pipe that came first.
+void Pool::hear_first_word(Worker& worker) noexcept {
+    IncomingFrame frame =
+        receive_frame(worker.socket.get(), buffer_, setup_.length_max, Blocking::no);
+    bool is_pipe = frame.error == 0 && !frame.closed && frame.bad == FrameError::none &&
+                   frame.header.kind == FrameKind::spawned && frame.header.id == kPreparation;
+    if (is_pipe) worker.errors.open(std::move(frame.passed));
+}
+
 void Pool::remove(Worker& worker) noexcept {
     if (worker.socket_watched) unwatch(worker.socket.get());
     if (worker.orphaned) unwatch(worker.pidfd.get());
@@ -318,6 +328,8 @@ void Pool::tear_down() noexcept {
         // At the end of its control socket the server kills and reaps whatever it has left, and
         // leaves.
         unwatch(server_.control.get());
+        // In a preload it does not look there, and it has no workers yet.
+        if (!server_ready_) kill_by_pidfd(server_.pidfd, SIGKILL);
         server_.control.close();
         if (!wait_for_end(server_.pidfd, kEndMilliseconds)) kill_by_pidfd(server_.pidfd, SIGKILL);
         int status = 0;

@@ -144,10 +144,18 @@ void Pool::shutdown(Outstanding outstanding) noexcept {
         if (state_ == State::closed) return;
         bool first = state_ == State::open || state_ == State::draining;
         state_ = State::closing;
+        for (Drain* drain = drains_; drain != nullptr; drain = drain->next) drain->cut_short = true;
         if (outstanding == Outstanding::fail) fail_queue(Ending::closed, nullptr);
         for (auto& worker : workers_) {
             Call* call = std::exchange(worker->call, nullptr);
-            if (call != nullptr && outstanding == Outstanding::fail) finish(*call, Ending::closed);
+            if (call == nullptr) continue;
+            if (outstanding == Outstanding::fail) {
+                finish(*call, Ending::closed);
+            } else {
+                // Its caller may still withdraw it, when the worker is no more.
+                call->worker = nullptr;
+                call->place = Call::Place::done;
+            }
         }
         ring();
         if (!first) {

@@ -120,6 +120,7 @@ struct Worker {
 struct Drain {
     void (*on_drained)(Drain& self) noexcept = nullptr;
     Drain* next = nullptr;
+    bool cut_short = false;  // by a shutdown that waits for no call
 };
 
 /// What becomes of calls that are not done when the pool is shut down.
@@ -200,6 +201,7 @@ private:
     void take_answer(Worker& worker, IncomingFrame& frame) noexcept;
     void drain(Worker& worker) noexcept;
     void bury(Worker& worker, int wait_status) noexcept;
+    void hear_first_word(Worker& worker) noexcept;
     void remove(Worker& worker) noexcept;
     void distrust(Worker& worker, const char* why) noexcept;
     void on_spawned(Worker& worker, IncomingFrame& report) noexcept;

@@ -57,6 +57,8 @@ void Pool::on_prepared(Worker& worker, IncomingFrame& frame) noexcept {
         return forward_stderr(worker);
     }
     if (frame.header.kind != FrameKind::value) return distrust(worker, "nobody has asked for it");
+    // What it has printed until now belongs to its preparation.
+    if (worker.errors.is_open()) forward_stderr(worker);
     std::span<const std::byte> wrong = frame.body.bytes();
     if (!wrong.empty()) {
         char text[kTextBytes];
@@ -226,7 +228,11 @@ void Pool::start_failed(const char* what, int error) noexcept {
     Lock lock(lock_);
     auto pause = kFirstPause * (1U << std::min(start_failures_, 10U));
     retry_at_ = Clock::now() + std::min<Clock::duration>(pause, kLongestPause);
-    if (++start_failures_ >= kStartFailuresMax && living() == 0) {
+    // Those that are being prepared may fail as the others did, and never all at the same time.
+    auto serves = [](const auto& worker) {
+        return worker->state == Worker::State::idle || worker->state == Worker::State::running;
+    };
+    if (++start_failures_ >= kStartFailuresMax && std::ranges::none_of(workers_, serves)) {
         fail_queue(Ending::no_worker, note.data());
     }
     // Nothing but the time brings the manager back to those that still wait.

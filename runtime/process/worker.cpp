@@ -124,6 +124,8 @@ void limit_call(std::uint64_t cpu_seconds) noexcept {
 void send_answer(int socket, std::uint64_t id, Answer& answer) noexcept {
     OutgoingFrame frame;
     int error = make_frame(answer.kind, id, answer.body.bytes(), frame, answer.memories.get());
+    // What stays with a worker is measured once its answer is there: so nothing of it is kept here.
+    if (frame.memfd.open()) answer.body = {};
     if (error == 0) error = send_frame(socket, frame, Blocking::yes);
     if (error == 0) return;
     if (error == -EPIPE || error == -ECONNRESET || error == -ENOTCONN) leave(0);
@@ -187,6 +189,7 @@ void serve_calls(Descriptor socket, const WorkerSetup& setup,
         } else {
             limit_call(setup.limits.cpu_seconds);
             run(frame, length_max, handler, answer);
+            frame.body = {};
         }
         // What the call printed stands there before its caller goes on, and is not lost if this
         // process is killed.

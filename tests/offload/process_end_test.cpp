@@ -210,6 +210,30 @@ TEST(ProcessDrain, ThatIsCancelledLeavesTheCallsAndGoesOnRefusing) {
         {.workers = 1});
 }
 
+TEST(ProcessDrain, ThatAShutdownCutsShortSaysThatNotAllHaveEnded) {
+    ProcessPool pool{{.workers = 1}};
+    Messenger messenger;
+    weft::run(
+        [&] {
+            auto call = weft::create_task([&] {
+                EXPECT_THROW(pool.run(
+                                 [](std::string path) {
+                                     Messenger::tell(path, ::getpid());
+                                     hang();
+                                 },
+                                 messenger.path()),
+                             weft::Error);
+            });
+            weft::to_thread([&] { return messenger.hear(); });
+            auto drain = weft::create_task([&] { return pool.shutdown(Shutdown::drain); });
+            weft::yield();  // on the one worker: it waits now
+            pool.shutdown();
+            EXPECT_FALSE(weft::await(drain));
+            weft::await(call);
+        },
+        {.workers = 1});
+}
+
 TEST(ProcessDrain, EndsWhenTheLastCallIsCancelled) {
     ProcessPool pool{{.workers = 1}};
     Messenger messenger;

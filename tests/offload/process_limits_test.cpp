@@ -238,12 +238,28 @@ TEST(ProcessInitializer, ThatThrowsFailsTheCallsWithItsNameAndWhatItThrewAndDoes
     EXPECT_EQ(pool.figures().queued, 0U);
 }
 
+void die_at_once() { ::raise(SIGKILL); }
+
 TEST(ProcessInitializer, ThatDiesFailsTheCallsWithItsNameAndTheSignal) {
-    ProcessPool pool{{.workers = 1, .initializer = [] { ::raise(SIGKILL); }}};
+    ProcessPool pool{{.workers = 1, .initializer = weft::process_function<&die_at_once>}};
     std::string text = error_of([&] { pool.run([] { return 1; }); });
     EXPECT_SAYS(text, "in the initializer");
-    EXPECT_SAYS(text, "ThatDiesFailsTheCalls");
+    EXPECT_SAYS(text, "die_at_once");
     EXPECT_SAYS(text, "signal 9");
+}
+
+// Two that fail one after the other, and never at the same time.
+TEST(ProcessInitializer, ThatFailsSlowlyFailsTheCallsAllTheSame) {
+    NamedRuns runs;
+    ProcessPool pool{{.workers = 2, .initializer = [] {
+                          if (Runs::add(runs_path()) == 1) weft::test::hang();
+                          throw std::runtime_error("not this one");
+                      }}};
+    std::string other;
+    std::thread beside([&] { other = error_of([&] { pool.run([] { return 1; }); }); });
+    EXPECT_SAYS(error_of([&] { pool.run([] { return 1; }); }), "not this one");
+    beside.join();
+    EXPECT_SAYS(other, "not this one");
 }
 
 TEST(ProcessInitializer, ThatWorksLaterLetsLaterCallsRun) {
@@ -274,12 +290,42 @@ TEST(ProcessInitializer, ThatSpeaksInTheWorkersNameIsNotBelieved) {
     EXPECT_SAYS(error_of([&] { pool.run([] { return 1; }); }), "it has been sent before");
 }
 
+void find_no_table() { throw std::out_of_range("no table"); }
+
 TEST(ProcessPreload, ThatThrowsFailsTheCallsWithItsNameAndWhatItThrew) {
-    ProcessPool pool{{.workers = 1, .preload = [] { throw std::out_of_range("no table"); }}};
+    ProcessPool pool{{.workers = 1, .preload = weft::process_function<&find_no_table>}};
     std::string text = error_of([&] { pool.run([] { return 1; }); });
     EXPECT_SAYS(text, "the preload");
-    EXPECT_SAYS(text, "ThatThrowsFailsTheCalls");
+    EXPECT_SAYS(text, "find_no_table");
     EXPECT_SAYS(text, "std::out_of_range: no table");
+}
+
+// As daemons do in their set-up. The ends of workers are heard of all the same.
+TEST(ProcessPreload, ThatIgnoresSignalsOfChildrenHidesNoDeath) {
+    ProcessPool pool{{.workers = 1, .preload = [] { ::signal(SIGCHLD, SIG_IGN); }}};
+    try {
+        pool.run([] { ::raise(SIGKILL); });
+        ADD_FAILURE() << "it returned";
+    } catch (const weft::WorkerDied& died) {
+        EXPECT_EQ(died.signal(), SIGKILL) << died.what();
+    }
+    EXPECT_EQ(pool.run([] { return 7; }), 7);
+}
+
+TEST(ProcessPreload, ThatDoesNotEndDoesNotHoldUpThePoolsEnd) {
+    NamedRuns runs;
+    ProcessPool pool{{.workers = 1, .preload = [] {
+                          Runs::add(runs_path());
+                          weft::test::hang();
+                      }}};
+    std::string text;
+    std::thread beside([&] { text = error_of([&] { pool.run([] { return 1; }); }); });
+    while (runs.count() == 0) std::this_thread::yield();
+    auto begin = std::chrono::steady_clock::now();
+    pool.shutdown();
+    EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(4));
+    beside.join();
+    EXPECT_SAYS(text, "shut down");
 }
 
 TEST(ProcessPreload, ThatDiesFailsTheCallsWithItsName) {
