@@ -15,6 +15,8 @@
 #include <oneapi/tbb/task_scheduler_observer.h>
 #include <sys/resource.h>
 
+#include "sanitizers.hpp"
+
 namespace weft::rt {
 
 struct ArenaCall::Impl {
@@ -40,6 +42,18 @@ void set_nice_of_this_thread(int value) noexcept { ::setpriority(PRIO_PROCESS, 0
 // oneTBB itself would make its state for any thread that asks.
 thread_local bool is_arenas_thread = false;
 
+/// What is allocated while it lives is not asked for by LeakSanitizer.
+struct OutOfSight {
+#if WEFT_ASAN
+    OutOfSight() { __lsan_disable(); }
+    ~OutOfSight() { __lsan_enable(); }
+#else
+    OutOfSight() {}
+#endif
+    OutOfSight(const OutOfSight&) = delete;
+    OutOfSight& operator=(const OutOfSight&) = delete;
+};
+
 /// What threads are told as they come into an arena. Their nice value becomes that of the thread that made the arena and so
 /// much more. Not their own and so much more: a thread that one of the arena's has started begins with the lowered one. They
 /// get it back as they leave, where that is allowed; but a thread that is still there at the arena's end is not told, and so
@@ -50,6 +64,9 @@ public:
         : task_scheduler_observer(arena), base_(base), nice_(nice) {
         if (nice_ != 0) any_has.store(true);
         sets_nice_ = any_has.load();
+        // Of what this makes, a thread that is still in the arena keeps the last reference after our end: in memory of oneTBB's
+        // own, where LeakSanitizer does not look.
+        OutOfSight out_of_sight;
         observe(true);
     }
     ~Greeter() override { observe(false); }

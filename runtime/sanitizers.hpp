@@ -38,6 +38,8 @@ void __sanitizer_finish_switch_fiber(void* fake_stack, const void** old_bottom,
                                      std::size_t* old_size);
 void __lsan_register_root_region(const void* begin, std::size_t size);
 void __lsan_unregister_root_region(const void* begin, std::size_t size);
+void __lsan_disable();
+void __lsan_enable();
 void __asan_unpoison_memory_region(const volatile void* begin, std::size_t size);
 }
 #endif
