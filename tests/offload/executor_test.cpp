@@ -111,7 +111,7 @@ TEST_P(ExecutorTest, ContextAndDeadlineGoAlong) {
 
 /// An executor of a user's.
 struct Here {
-    int calls = 0;
+    std::atomic<int> calls = 0;
     template <class F, class... Args>
     decltype(auto) run(F&& f, Args&&... args) {
         ++calls;
