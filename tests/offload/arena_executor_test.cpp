@@ -96,6 +96,14 @@ TEST_P(ArenaExecutorTest, ARuntimeHasTheFiguresOfItsOwnArena) {
 
 TEST_P(ArenaExecutorTest, ACallHasNoMoreThreadsThanItsLimit) {
     run({.cores = 6}, [] {
+        // Without one, more come: this ends when three are there at once.
+        std::latch three(3);
+        to_arena([&] {
+            oneapi::tbb::parallel_for(
+                oneapi::tbb::blocked_range<int>(0, 3, 1),
+                [&](const oneapi::tbb::blocked_range<int>&) { three.arrive_and_wait(); },
+                oneapi::tbb::simple_partitioner());
+        });
         EXPECT_EQ(to_arena(at_most(1), most_at_once, 200), 1);
         EXPECT_LE(to_arena(at_most(2), most_at_once, 200), 2);
         Arena arena({.cores = 6});

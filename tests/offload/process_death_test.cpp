@@ -29,6 +29,7 @@ namespace {
 
 using weft::ProcessPool;
 using weft::WorkerDied;
+using weft::test::death_of;
 using weft::test::hang;
 using weft::test::Messenger;
 using weft::test::Watched;
@@ -40,17 +41,6 @@ void die_of(int number) {
     ::signal(number, SIG_DFL);
     ::raise(number);
     hang();
-}
-
-/// What the call throws; fails the test if that is no WorkerDied.
-WorkerDied death_of(const std::function<void()>& call) {
-    try {
-        call();
-    } catch (const WorkerDied& died) {
-        return died;
-    }
-    ADD_FAILURE() << "it returned";
-    return WorkerDied("", 0, 0, "");
 }
 
 TEST(ProcessDeath, ByASignalFailsTheCallWithThatSignal) {

@@ -102,8 +102,8 @@ double processor_seconds() {
 
 TEST(ProcessLimits, OfProcessorTimeAreEachCallsOwn) {
     ProcessPool pool{{.workers = 1, .limits = {.cpu_seconds = 1}}};
-    // More than a second together, no call above half of one.
-    for (int round = 0; round < 3; ++round) {
+    // More than two seconds together, so that each call must have moved the limit; no call above half of one.
+    for (int round = 0; round < 5; ++round) {
         EXPECT_NO_THROW(pool.run([] {
             for (double begin = processor_seconds(); processor_seconds() < begin + 0.45;) {
             }

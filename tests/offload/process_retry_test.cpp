@@ -19,6 +19,7 @@ namespace {
 using weft::idempotent;
 using weft::ProcessPool;
 using weft::WorkerDied;
+using weft::test::death_of;
 using weft::test::hang;
 using weft::test::Messenger;
 using weft::test::Runs;
@@ -29,17 +30,6 @@ int die_at_first(std::string runs, int deaths) {
     int run = Runs::add(runs);
     if (run <= deaths) ::raise(SIGKILL);
     return run;
-}
-
-/// What the call throws; fails the test if that is no WorkerDied.
-WorkerDied death_of(const std::function<void()>& call) {
-    try {
-        call();
-    } catch (const WorkerDied& died) {
-        return died;
-    }
-    ADD_FAILURE() << "it returned";
-    return WorkerDied("", 0, 0, "");
 }
 
 TEST(ProcessRetry, RunsAnIdempotentCallAgainWhereItsWorkerDied) {

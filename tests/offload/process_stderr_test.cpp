@@ -23,6 +23,7 @@ namespace {
 using weft::ProcessPool;
 using weft::WorkerDied;
 using weft::rt::process::Descriptor;
+using weft::test::death_of;
 using weft::test::hang;
 using weft::test::Messenger;
 using weft::test::Watched;
@@ -71,17 +72,6 @@ struct Pipe {
 };
 
 void say(const std::string& text) { std::fputs(text.c_str(), stderr); }
-
-/// What the call throws; fails the test if that is no WorkerDied.
-WorkerDied death_of(const std::function<void()>& call) {
-    try {
-        call();
-    } catch (const WorkerDied& died) {
-        return died;
-    }
-    ADD_FAILURE() << "it returned";
-    return WorkerDied("", 0, 0, "");
-}
 
 void say_and_die(std::string text) {
     say(text);

@@ -5,7 +5,10 @@
 // but to give up.
 #pragma once
 
+#include <weft/process.hpp>
+
 #include <cstdlib>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -82,6 +85,17 @@ private:
     std::string path_;
     rt::process::Descriptor fifo_;
 };
+
+/// What the call throws; fails the test if that is no WorkerDied.
+inline WorkerDied death_of(const std::function<void()>& call) {
+    try {
+        call();
+    } catch (const WorkerDied& died) {
+        return died;
+    }
+    ADD_FAILURE() << "it returned";
+    return WorkerDied("", 0, 0, "");
+}
 
 /// How often something has been run, by however many processes: one byte in a file for each.
 class Runs {
