@@ -131,7 +131,8 @@ private:
         if (error) return send(refuse(service_, status_of(error), error.message()));
 
         Request request = parser.release();
-        if (beast::websocket::is_upgrade(request) && request.target() == kEchoPath) {
+        if (beast::websocket::is_upgrade(request) &&
+            std::string_view(request.target().data(), request.target().size()) == kEchoPath) {
             service_.metrics.count_request(kEchoPath, 101);
             upgrade_ = std::move(request);
             return After::close;
