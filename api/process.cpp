@@ -1,7 +1,10 @@
 // The slow paths of <weft/process.hpp>: what a call's end means, the shared pool, and a call as the
 // worker sees it.
+#include <weft/detail/engine.hpp>
+#include <weft/detail/offload_call.hpp>
 #include <weft/lowlevel.hpp>
 #include <weft/process.hpp>
+#include <weft/time.hpp>
 
 #include <algorithm>
 #include <chrono>
@@ -20,7 +23,7 @@ namespace weft {
 namespace {
 
 constexpr unsigned kWorkersMax = 1024;
-constexpr std::chrono::hours kGraceMax{24};
+constexpr std::chrono::hours kPatienceMax{24};
 /// An exception must fit.
 constexpr std::size_t kSmallestLimit = 64 * 1024;
 static_assert(detail::kExceptionBytesMax < kSmallestLimit);
@@ -33,17 +36,25 @@ detail::ProcessStep step_of(const ProcessFunction& function) {
     return {reinterpret_cast<const void*>(function.thunk()), function.name()};
 }
 
+std::chrono::milliseconds usable_patience(std::chrono::milliseconds patience) {
+    return std::clamp<std::chrono::milliseconds>(patience, {}, kPatienceMax);
+}
+
 rt::process::Pool* make_pool(const ProcessPoolOptions& options) {
     if (options.workers > kWorkersMax) {
         throw std::invalid_argument("weft::ProcessPool: " + std::to_string(options.workers) +
                                     " workers are more than " + std::to_string(kWorkersMax));
     }
     return detail::make_process_pool({
+        .name = options.name,
         .workers = options.workers != 0 ? options.workers : detail::process_pool_default_workers(),
         .length_max = usable_limit(options.message_bytes_max) + detail::kProcessCallHeadroom,
+        .queue_max = options.queue_max != 0 ? options.queue_max : SIZE_MAX,
         .retry = options.retry,
-        .kill_grace = std::clamp<std::chrono::milliseconds>(options.kill_grace, {}, kGraceMax),
+        .escalation = {.ask = usable_patience(options.escalation.ask),
+                       .terminate = usable_patience(options.escalation.terminate)},
         .limits = options.limits,
+        .system_calls = options.system_calls,
         .preload = step_of(options.preload),
         .initializer = step_of(options.initializer),
     });
@@ -86,12 +97,16 @@ std::string last_lines(std::string_view text) {
         text = "worker process " + std::to_string(reply.pid) + " " + reply.text;
     text += " while it ran ";
     text += function;
+    if (detail::TaskCore* task = detail::current_task()) {
+        text += " for task '" + detail::name_of(*task) + "'";
+    }
     if (reply.kills > 1) text += "; it has killed two workers, so it is not run again";
     text += last_lines(reply.stderr_tail);
     throw WorkerDied(text, signal, exit_status, std::string(function), reply.stderr_tail);
 }
 
-[[noreturn]] void throw_ending(const detail::ProcessReply& reply, std::string_view function) {
+[[noreturn]] void throw_ending(const detail::ProcessReply& reply, std::string_view function,
+                               const std::string& pool) {
     using enum detail::ProcessEnding;
     switch (reply.ending) {
         case worker_died:
@@ -108,12 +123,15 @@ std::string last_lines(std::string_view text) {
             throw UsageError(
                 "weft::to_process in a process that was forked from the one that the pool belongs "
                 "to: its workers are not this process's");
+        case queue_full:
+            throw QueueFull("weft::to_process: the queue of the process pool '" + pool +
+                            "' is full");
         case value:
         case exception:
         case closed:
             break;
     }
-    throw Error("weft::to_process: the process pool was shut down");
+    throw Error("weft::to_process: the process pool '" + pool + "' was shut down");
 }
 
 }  // namespace
@@ -127,18 +145,15 @@ void ProcessPool::Delete::operator()(rt::process::Pool* pool) const noexcept {
     detail::destroy_process_pool(pool);
 }
 
-void ProcessPool::shutdown() noexcept { detail::shut_down_process_pool(*pool_, false); }
-
 bool ProcessPool::shutdown(Shutdown how, std::chrono::nanoseconds patience) {
-    if (how == Shutdown::kill) {
-        shutdown();
-        return true;
+    bool all_ended = true;
+    if (how == Shutdown::drain) {
+        TimePoint now = lowlevel::now();
+        TimePoint deadline = patience >= lowlevel::kNever - now ? lowlevel::kNever : now + patience;
+        all_ended = detail::drain_process_pool(*pool_, deadline);
     }
-    TimePoint now = lowlevel::now();
-    TimePoint deadline = patience >= lowlevel::kNever - now ? lowlevel::kNever : now + patience;
-    bool drained = detail::drain_process_pool(*pool_, deadline);
-    shutdown();
-    return drained;
+    detail::shut_down_process_pool(*pool_, false);
+    return all_ended;
 }
 
 ProcessPoolFigures ProcessPool::figures() const noexcept {
@@ -156,6 +171,10 @@ void begin_process_call(OutputArchive& message) {
     }
     constexpr std::byte kRoom[kProcessCallHeadroom] = {};
     message.write_bytes(kRoom, sizeof kRoom);
+    // All processes of a machine have one steady clock.
+    TimePoint deadline = current_deadline().value_or(lowlevel::kNever);
+    message.write(deadline.time_since_epoch().count());
+    SentContextVar::write_all(message);
 }
 
 ProcessReply finish_process_call(rt::process::Pool& pool, ProcessThunk thunk,
@@ -171,7 +190,7 @@ ProcessReply finish_process_call(rt::process::Pool& pool, ProcessThunk thunk,
         if (in.rest() == 0) throw std::bad_alloc();
         std::rethrow_exception(read_exception(in));
     }
-    throw_ending(reply, function);
+    throw_ending(reply, function, name_of_process_pool(pool));
 }
 
 rt::process::Pool& default_process_pool() {
@@ -192,14 +211,47 @@ ProcessBytes bytes_of(OutputArchive& archive) noexcept {
     return {archive.release(), size, ProcessBytes::Origin::malloc};
 }
 
-/// In the worker: the arguments in, the result or the exception out.
+/// In the worker: what begin_process_call() and the caller have written.
+class CallInWorker : public OffloadCall {
+public:
+    CallInWorker(ProcessThunk thunk, InputArchive& in, OutputArchive& made)
+        : thunk_(thunk), in_(in), made_(made) {
+        using Ticks = TimePoint::rep;
+        deadline = TimePoint(TimePoint::duration(Codec<Ticks>::read(in)));
+        stop = std::stop_source();
+        run = [](OffloadCall& call) noexcept { static_cast<CallInWorker&>(call).execute(); };
+    }
+
+private:
+    void execute() noexcept {
+        try {
+            SentContextVar::read_all(in_);
+            thunk_(in_, made_);
+        } catch (...) {
+            error = std::current_exception();
+        }
+    }
+
+    ProcessThunk thunk_;
+    InputArchive& in_;
+    OutputArchive& made_;
+};
+
+/// The arguments in, the result out; throws what the function throws.
+void execute(ProcessThunk thunk, InputArchive& in, OutputArchive& made) {
+    if (in.rest() == 0) return thunk(in, made);  // a step of the pool's
+    CallInWorker call(thunk, in, made);
+    run_in_worker(call);
+    if (call.error != nullptr) std::rethrow_exception(std::move(call.error));
+}
+
 void serve_call(const void* code, std::span<const std::byte> arguments, ArrivedFiles& memories,
                 std::size_t bytes_max, ProcessAnswer& answer) noexcept {
     auto thunk = reinterpret_cast<ProcessThunk>(const_cast<void*>(code));
     OutputArchive made(bytes_max);
     try {
         InputArchive in(arguments, &memories);
-        thunk(in, made);
+        execute(thunk, in, made);
         answer.kind = ProcessAnswer::Kind::value;
         answer.bytes = bytes_of(made);
         answer.memories = made.release_memories();

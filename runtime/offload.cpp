@@ -189,6 +189,11 @@ TimePoint deadline_of_running_call() noexcept {
     return is_its_function ? call->deadline : lowlevel::kNever;
 }
 
+std::stop_token stop_token_of_running_call() noexcept {
+    OffloadCall* call = rt::this_threads_call();
+    return call != nullptr ? call->stop.get_token() : std::stop_token();
+}
+
 // --- threads ------------------------------------------------------------------------------------------------------
 
 namespace {

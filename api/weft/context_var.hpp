@@ -108,6 +108,9 @@ public:
 
     const char* name() const noexcept { return name_; }
 
+protected:
+    std::uint64_t key() const noexcept { return key_; }
+
 private:
     const std::uint64_t key_ = detail::new_context_key();
     const char* name_;

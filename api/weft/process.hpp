@@ -25,7 +25,9 @@
 #pragma once
 
 #include <weft/archive.hpp>
+#include <weft/context_var.hpp>
 #include <weft/detail/process.hpp>
+#include <weft/detail/process_call.hpp>
 #include <weft/error.hpp>
 #include <weft/executor.hpp>
 
@@ -89,10 +91,6 @@ private:
     std::string message_;
 };
 
-/// What idempotent() gives.
-template <class F>
-struct Idempotent {};
-
 /// Marks a function that may run twice without harm: one that only computes, or that leaves things
 /// the same after the second time as after the first. Where its worker process dies in the middle
 /// it is run again, in another one: at least once, instead of at most once.
@@ -109,160 +107,35 @@ constexpr Idempotent<std::decay_t<F>> idempotent(const F&) noexcept {
 
 using ProcessPoolFigures = detail::ProcessPoolFigures;
 using ProcessLimits = detail::ProcessLimits;
+using Escalation = detail::Escalation;
+using SystemCalls = detail::SystemCalls;
 
-namespace detail {
+/// A context variable that goes along to other processes: what it is set to where to_process() is
+/// called, it is in the function there. What the function sets stays there.
+///
+///     weft::ProcessContextVar<std::string> request_id("request_id", "none");
+///
+/// Make them at namespace scope, so that each process has them; each name once. Each call sends
+/// those that are set, as it sends its arguments. (A plain ContextVar has its default there.)
+template <Serializable T>
+class ProcessContextVar : public ContextVar<T>, private detail::SentContextVar {
+public:
+    /// Without a default, get() of an unset variable throws.
+    /// @throws  std::invalid_argument if there is one of that name; std::bad_alloc
+    explicit ProcessContextVar(const char* name)
+        : ContextVar<T>(name), SentContextVar(name, this->key(), &write_value, &read_value) {}
+    ProcessContextVar(const char* name, T default_value)
+        : ContextVar<T>(name, std::move(default_value)),
+          SentContextVar(name, this->key(), &write_value, &read_value) {}
 
-/// What a worker is told to call: reads arguments, runs the function, writes the result.
-using ProcessThunk = void (*)(InputArchive& in, OutputArchive& out);
-
-/// Makes room in front for what the engine says about the call.
-void begin_process_call(OutputArchive& message);
-/// Waits for the result; throws everything that is not one.
-ProcessReply finish_process_call(rt::process::Pool& pool, ProcessThunk thunk,
-                                 std::string_view function, Repeatable repeatable,
-                                 OutputArchive& message);
-rt::process::Pool& default_process_pool();
-
-/// The text of a template argument, out of what the compiler calls a function that has it.
-constexpr std::string_view argument_in(std::string_view pretty_function) {
-    std::size_t begin = pretty_function.find("What = ");
-    std::size_t end = pretty_function.rfind(']');
-    if (begin == std::string_view::npos || end == std::string_view::npos) return pretty_function;
-    begin += 7;
-    if (pretty_function[begin] == '&') ++begin;
-    return pretty_function.substr(begin, end - begin);
-}
-
-/// A function named at compile time, as a function object.
-template <auto What>
-struct NamedFunction {
-    template <class... Args>
-        requires std::is_invocable_v<decltype(What), Args...>
-    decltype(auto) operator()(Args&&... args) const {
-        return std::apply(What, std::forward_as_tuple(std::forward<Args>(args)...));
+private:
+    static void write_value(const void* value, OutputArchive& out) {
+        Codec<T>::write(out, *static_cast<const T*>(value));
     }
-    static constexpr auto name() { return argument_in(__PRETTY_FUNCTION__); }
+    static std::shared_ptr<const void> read_value(InputArchive& in) {
+        return std::make_shared<const T>(Codec<T>::read(in));
+    }
 };
-
-template <class What>
-struct FunctionObject {
-    static constexpr auto name() { return argument_in(__PRETTY_FUNCTION__); }
-};
-template <auto Function>
-struct FunctionObject<NamedFunction<Function>> : NamedFunction<Function> {};
-
-/// Named in the compiler's message, once for each type that is refused.
-template <class T>
-constexpr bool require_serializable() {
-    static_assert(
-        Serializable<T>,
-        "weft::to_process: a value of this type cannot travel to another process. What can: "
-        "numbers, enums, trivially copyable types without pointers, and std's strings, containers, "
-        "optional, variant, tuple, pair, array and unique_ptr of such. For a string literal pass a "
-        "std::string; for a type with serialize() include <weft/cereal.hpp>; see weft::Codec and "
-        "weft::kSendAsBytes in <weft/archive.hpp>");
-    return Serializable<T>;
-}
-
-template <class F>
-constexpr bool require_empty() {
-    constexpr bool kPointer = std::is_pointer_v<F> || std::is_member_pointer_v<F>;
-    static_assert(!kPointer,
-                  "weft::to_process: a pointer to a function means nothing in another process. "
-                  "Name the function at compile time: weft::to_process<&work>(x)");
-    constexpr bool kEmpty = kPointer || (std::is_empty_v<F> && std::is_default_constructible_v<F>);
-    static_assert(kEmpty,
-                  "weft::to_process: the function must be a lambda with [] or an empty function "
-                  "object. Captures stay in this process: pass what it needs as arguments");
-    return !kPointer && kEmpty;
-}
-
-/// Reads the arguments, calls, and writes what comes out: the code that is found in the worker.
-template <class F, class... Args>
-void process_thunk(InputArchive& in, OutputArchive& out) {
-    std::tuple<Args...> arguments{Codec<Args>::read(in)...};
-    in.finish();
-    F function{};
-    using Result = std::invoke_result_t<F&, Args...>;
-    if constexpr (std::is_void_v<Result>) {
-        std::apply(function, std::move(arguments));
-    } else {
-        Codec<Result>::write(out, std::apply(function, std::move(arguments)));
-    }
-}
-
-/// A step of a pool's own, run there: writes what went wrong.
-void write_failure_of_step(OutputArchive& out);
-template <class F>
-void step_thunk(InputArchive&, OutputArchive& out) {
-    try {
-        F function{};
-        function();
-    } catch (...) {
-        write_failure_of_step(out);
-    }
-}
-
-template <class F, class... Args>
-auto call_in_process(rt::process::Pool& pool, std::size_t bytes_max, Repeatable repeatable,
-                     const Args&... args) {
-    OutputArchive message(bytes_max + kProcessCallHeadroom);
-    begin_process_call(message);
-    (Codec<Args>::write(message, args), ...);
-    ProcessReply reply = finish_process_call(pool, &process_thunk<F, Args...>,
-                                             FunctionObject<F>::name(), repeatable, message);
-    InputArchive in(reply.bytes.bytes(), &reply.memories);
-    using Result = std::invoke_result_t<F&, Args...>;
-    if constexpr (std::is_void_v<Result>) {
-        in.finish();
-    } else {
-        Result result = Codec<Result>::read(in);
-        in.finish();
-        return result;
-    }
-}
-
-/// What is to be run of what was given, and how often.
-template <class F>
-struct Marked {
-    using Function = F;
-    static constexpr Repeatable kRepeatable = Repeatable::no;
-};
-template <class F>
-struct Marked<Idempotent<F>> {
-    using Function = F;
-    static constexpr Repeatable kRepeatable = Repeatable::yes;
-};
-
-/// One clear message for each thing that is wrong, and none that follow from it.
-template <class Given, class... Args>
-auto checked_call_in_process(rt::process::Pool& pool, std::size_t bytes_max, const Args&... args) {
-    using F = typename Marked<Given>::Function;
-    constexpr Repeatable kRepeatable = Marked<Given>::kRepeatable;
-    constexpr bool kFunction = require_empty<F>();
-    constexpr bool kArguments = (require_serializable<Args>() + ... + 0U) == sizeof...(Args);
-    if constexpr (kFunction && kArguments) {
-        constexpr bool kInvocable = std::is_invocable_v<F&, Args...>;
-        static_assert(kInvocable,
-                      "weft::to_process: the function cannot be called with these arguments. It "
-                      "gets values of its own, so its parameters are values or const references");
-        if constexpr (kInvocable) {
-            using Result = std::invoke_result_t<F&, Args...>;
-            static_assert(!std::is_reference_v<Result>,
-                          "weft::to_process: the function returns a reference, and what it refers "
-                          "to stays in the other process: return a value");
-            if constexpr (std::is_void_v<Result>) {
-                call_in_process<F, Args...>(pool, bytes_max, kRepeatable, args...);
-            } else if constexpr (!std::is_reference_v<Result>) {
-                if constexpr (require_serializable<std::remove_cv_t<Result>>()) {
-                    return call_in_process<F, Args...>(pool, bytes_max, kRepeatable, args...);
-                }
-            }
-        }
-    }
-}
-
-}  // namespace detail
 
 /// The same for a plain function: `weft::idempotent<&work>()`.
 template <auto Function>
@@ -313,11 +186,16 @@ struct ProcessPoolOptions {
     /// seconds; then the calls that wait fail with an Error that names it and what it threw. Later
     /// calls try again.
     ProcessFunction initializer{};
-    /// Between SIGTERM and SIGKILL to a worker whose call was cancelled, or ran into a timeout. The
-    /// caller does not wait for that: its call is given up at once, and a new worker takes the place
-    /// of the old, so that for this while there may be more than `workers`. 0: SIGKILL at once. A day
-    /// at most.
-    std::chrono::milliseconds kill_grace{};
+    /// How a call is made to end that nobody waits for any more. As it is: by SIGKILL, at once.
+    Escalation escalation{};
+    /// What a worker's calls may ask of the kernel; anything else kills it by SIGSYS, and the call
+    /// ends with WorkerDied. From the end of the initializer on, which may open what the calls need.
+    SystemCalls system_calls{};
+    /// Calls that may wait for a worker; one more is refused with QueueFull. 0: as many as there
+    /// are.
+    std::size_t queue_max = 0;
+    /// What errors call it, and its workers: Linux shows the first fifteen characters.
+    std::string name = "weft-worker";
 };
 
 /// Worker processes of one's own, instead of those that all share behind to_process(). Starts
@@ -331,7 +209,7 @@ public:
     explicit ProcessPool(ProcessPoolOptions options = {});
     ProcessPool(const ProcessPool&) = delete;
     ProcessPool& operator=(const ProcessPool&) = delete;
-    /// As shutdown().
+    /// As shutdown(Shutdown::kill).
     ~ProcessPool();
 
     /// Runs `f(args...)` in one of this pool's processes; see to_process().
@@ -352,19 +230,17 @@ public:
         return map_in_executor(*this, std::move(f), std::forward<R>(inputs), options);
     }
 
-    /// Kills the workers, fails the calls that wait or run with weft::Error, and those made later
-    /// as well, and returns when no process is left. Blocks the thread for about a millisecond.
-    void shutdown() noexcept;
-
-    /// With Shutdown::drain: refuses calls from now on, with weft::Error, waits until those that wait
-    /// or run have ended, for so long at most, and then does as shutdown().
+    /// Refuses calls from here on, with weft::Error, waits until those that wait or run have ended,
+    /// for so long at most, and then kills the workers; what still waits or runs fails with
+    /// weft::Error. With Shutdown::kill it waits for none of them. Returns when no process is left,
+    /// for which it blocks the thread for about a millisecond. Twice is fine.
     ///
-    /// @return   whether all have ended by themselves
-    /// @suspends if there are such calls
+    /// @return   whether all calls have ended by themselves; true where it killed
+    /// @suspends to drain, if there are such calls
     /// @threads  any; outside of a task it blocks the thread
-    /// @cancel   a cancel point; the calls go on, and the pool goes on refusing others
-    /// @throws   CancelledError
-    bool shutdown(Shutdown how,
+    /// @cancel   a cancel point of draining; the calls go on, and the pool goes on refusing others
+    /// @throws   CancelledError, when draining
+    bool shutdown(Shutdown how = Shutdown::drain,
                   std::chrono::nanoseconds patience = std::chrono::nanoseconds::max());
 
     /// How many workers and calls there are, and have been.
@@ -381,7 +257,9 @@ private:
 /// Runs `f(args...)` in another process, waits, and returns its value.
 ///
 /// `f` is a lambda that captures nothing, or an empty function object; arguments and result are
-/// copied there and back, a weft::SharedBuffer's bytes excepted.
+/// copied there and back, a weft::SharedBuffer's bytes excepted. The deadline (current_deadline())
+/// and context variables of the kind ProcessContextVar go along. `f` takes a std::stop_token first
+/// if it wants one; it hears of a cancel where the pool's Escalation asks before it kills.
 /// @suspends  always
 /// @threads   any; outside of a task it blocks the thread
 /// @cancel    a cancel point; a call that has not begun never will, and one that runs is killed

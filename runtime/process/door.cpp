@@ -122,6 +122,9 @@ ProcessReply reply_of(process::Call& call) {
             reply.ending = ProcessEnding::answer_lost;
             reply.text = "there was no descriptor or memory left to take the result";
             break;
+        case process::Ending::queue_full:
+            reply.ending = ProcessEnding::queue_full;
+            break;
         case process::Ending::pending:
         case process::Ending::closed:
             reply.ending = ProcessEnding::closed;
@@ -191,6 +194,9 @@ process::Pool* make_process_pool(const ProcessPoolSetup& setup) {
     process::WorkerSetup worker;
     worker.length_max = setup.length_max;
     worker.limits = setup.limits;
+    worker.system_calls = setup.system_calls;
+    worker.may_be_asked = setup.escalation.ask.count() > 0;
+    setup.name.copy(worker.name.data(), worker.name.size() - 1);
     auto locate = [](const ProcessStep& step, process::CodeAddress& address) {
         std::string why;
         if (step.code == nullptr || process::locate_code(step.code, address, why)) return;
@@ -206,6 +212,8 @@ void destroy_process_pool(process::Pool* pool) noexcept { delete pool; }
 void shut_down_process_pool(process::Pool& pool, bool abandon) noexcept {
     pool.shutdown(abandon ? process::Outstanding::abandon : process::Outstanding::fail);
 }
+
+const std::string& name_of_process_pool(const process::Pool& pool) noexcept { return pool.name(); }
 
 ProcessPoolFigures process_pool_figures(const process::Pool& pool) noexcept {
     return pool.counts();

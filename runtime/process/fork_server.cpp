@@ -183,7 +183,6 @@ void ForkServer::become_worker(pid_t server, Descriptor socket) {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     // Orphaned before that line: nobody would have told us.
     if (::getppid() != server) ::_exit(EXIT_SUCCESS);
-    ::prctl(PR_SET_NAME, "weft-worker");
     control_.close();
     child_signal_.close();
     const rlimit no_core{0, 0};

@@ -48,9 +48,9 @@ void* Pool::manager_entry(void* self) noexcept {
 
 void Pool::manage() noexcept {
     for (;;) {
+        escalate();
         start_workers();
         forward_blocked_stderr();
-        kill_overdue();
         epoll_event events[32];
         int count = ::epoll_wait(epoll_.get(), events, std::size(events), wait_milliseconds());
         for (int i = 0; i < count; ++i) on_event(events[i].data.u64);
@@ -68,22 +68,20 @@ int Pool::wait_milliseconds() noexcept {
     {
         Lock lock(lock_);
         if (pausing_) next = std::min(next, std::min(retry_at_, now + kLongestPause));
-        if (setup_.kill_grace.count() > 0) {
-            for (const auto& worker : workers_) next = std::min(next, worker->kill_at);
-        }
+        for (const auto& worker : workers_) next = std::min(next, worker->next_step_at);
     }
     if (next == Clock::time_point::max()) return -1;
     auto left = std::chrono::ceil<std::chrono::milliseconds>(next - now).count();
     return static_cast<int>(std::clamp<std::int64_t>(left, 0, std::numeric_limits<int>::max()));
 }
 
-/// Those that have been dismissed and do not leave.
-void Pool::kill_overdue() noexcept {
-    if (setup_.kill_grace.count() <= 0) return;
+/// Those that were dismissed, and have not done what the last step was for.
+void Pool::escalate() noexcept {
     Lock lock(lock_);
     auto now = Clock::now();
     for (auto& worker : workers_) {
-        if (worker->kill_at <= now) kill(*worker);
+        if (worker->next_step_at > now) continue;
+        worker->state == Worker::State::asked ? terminate(*worker) : kill(*worker);
     }
 }
 
@@ -193,12 +191,20 @@ void Pool::take_answer(Worker& worker, IncomingFrame& frame) noexcept {
     Lock lock(lock_);
     Call* call = worker.call;
     if (call == nullptr) {
-        // Of a doomed worker it is the answer of a call that was withdrawn.
-        bool withdrawn = worker.state == Worker::State::doomed;
-        if (withdrawn) kill(worker);
+        // The end of a call that was withdrawn.
+        if (worker.state == Worker::State::doomed) return kill(worker);
+        if (worker.state == Worker::State::asked && frame.header.id == worker.asked_id) {
+            worker.next_step_at = kNever;
+            if (done) {
+                ++counts_.recycled;
+                return kill(worker);
+            }
+            ++counts_.kept;
+            set_idle(worker);
+            return hand_out();
+        }
         lock.unlock();
-        if (!withdrawn) distrust(worker, "nobody has asked for it");
-        return;
+        return distrust(worker, "nobody has asked for it");
     }
     FrameKind kind = frame.header.kind;
     if (frame.header.id != call->frame.header.id || kind < FrameKind::value) {

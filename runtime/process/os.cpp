@@ -1,6 +1,7 @@
 #include "process/os.hpp"
 
 #include <cerrno>
+#include <csignal>
 #include <cstring>
 
 #include <fcntl.h>
@@ -66,6 +67,17 @@ int open_pidfd(pid_t pid, Descriptor& pidfd) noexcept {
 int kill_by_pidfd(const Descriptor& pidfd, int signal) noexcept {
     if (!pidfd.open()) return -EBADF;
     return ::syscall(SYS_pidfd_send_signal, pidfd.get(), signal, nullptr, 0U) == 0 ? 0 : -errno;
+}
+
+int queue_signal(const Descriptor& pidfd, int signal, std::uint64_t value) noexcept {
+    if (!pidfd.open()) return -EBADF;
+    siginfo_t info{};
+    info.si_signo = signal;
+    info.si_code = SI_QUEUE;
+    info.si_pid = ::getpid();
+    info.si_uid = ::getuid();
+    info.si_value.sival_ptr = reinterpret_cast<void*>(static_cast<std::uintptr_t>(value));
+    return ::syscall(SYS_pidfd_send_signal, pidfd.get(), signal, &info, 0U) == 0 ? 0 : -errno;
 }
 
 int reap(const Descriptor& pidfd, int& status) noexcept {

@@ -11,6 +11,7 @@
 
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <utility>
 
@@ -51,6 +52,8 @@ int make_socketpair(Descriptor& first, Descriptor& second) noexcept;
 /// A pollable handle of a process, safe from the reuse of its number. Linux 5.3.
 int open_pidfd(pid_t pid, Descriptor& pidfd) noexcept;
 int kill_by_pidfd(const Descriptor& pidfd, int signal) noexcept;
+/// The same with a value that the receiver finds in its siginfo.
+int queue_signal(const Descriptor& pidfd, int signal, std::uint64_t value) noexcept;
 /// Takes a child's end, waiting for it. Returns 0 and the wait status as waitpid() gives it.
 /// -ECHILD: the program has taken it already (or ignores SIGCHLD), or it is not our child.
 int reap(const Descriptor& pidfd, int& status) noexcept;

@@ -9,6 +9,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "process/asking.hpp"
+
 namespace weft::rt::process {
 
 namespace {
@@ -73,12 +75,13 @@ int Pool::start() noexcept {
 
 bool Pool::submit(Call& call) noexcept {
     Lock lock(lock_);
-    ++counts_.calls;
-    if (state_ != State::open) {
+    if (state_ != State::open || is_full()) {
+        if (state_ == State::open) ++counts_.refused;
         call.place = Call::Place::done;
-        call.ending = Ending::closed;
+        call.ending = state_ == State::open ? Ending::queue_full : Ending::closed;
         return false;
     }
+    ++counts_.calls;
     submitting_ = &call;
     enqueue(call);
     hand_out();
@@ -98,7 +101,6 @@ void Pool::withdraw(Call& call) noexcept {
             break;
         case Call::Place::running:
             count_run(call);
-            call.worker->call = nullptr;
             dismiss(*call.worker);
             // There is a worker to be made, or one to be killed when its time is over.
             ring();
@@ -176,6 +178,7 @@ PoolCounts Pool::counts() const noexcept {
     counts.workers = living();
     counts.idle = static_cast<unsigned>(idle_.size());
     counts.queued = queued_;
+    counts.running = running_;
     return counts;
 }
 
@@ -187,11 +190,22 @@ void Pool::enqueue(Call& call) noexcept {
     (last_ != nullptr ? last_->next : first_) = &call;
     last_ = &call;
     ++queued_;
-    auto running = std::ranges::count(workers_, Worker::State::running,
-                                      [](const auto& worker) { return worker->state; });
-    auto demand =
-        std::min<std::size_t>(static_cast<std::size_t>(running) + queued_, setup_.workers);
+    auto demand = std::min<std::size_t>(busy() + queued_, setup_.workers);
     wanted_ = std::max(wanted_, static_cast<unsigned>(demand));
+}
+
+/// Workers that have a call, or are to give one up.
+std::size_t Pool::busy() const noexcept {
+    return static_cast<std::size_t>(std::ranges::count_if(workers_, [](const auto& worker) {
+        return worker->state == Worker::State::running || worker->state == Worker::State::asked;
+    }));
+}
+
+/// Workers that are to come count as free: a call that one of them will take does not queue.
+bool Pool::is_full() const noexcept {
+    if (setup_.queue_max == SIZE_MAX || queued_ < setup_.queue_max) return false;
+    std::size_t taken = std::min<std::size_t>(busy(), setup_.workers);
+    return queued_ - setup_.queue_max >= setup_.workers - taken;
 }
 
 void Pool::unlink(Call& call) noexcept {
@@ -285,17 +299,38 @@ void Pool::fail_queue(Ending ending, const char* text) noexcept {
 void Pool::kill(Worker& worker) noexcept {
     std::erase(idle_, &worker);
     worker.state = Worker::State::doomed;
-    worker.kill_at = kNeverKilled;
+    worker.next_step_at = kNever;
     // An error means that it has ended already.
     kill_by_pidfd(worker.pidfd, SIGKILL);
 }
 
-/// As kill(), but asked first, and with a while to act upon it.
+/// The worker's call has been withdrawn: the first step of its escalation.
 void Pool::dismiss(Worker& worker) noexcept {
-    if (setup_.kill_grace.count() <= 0) return kill(worker);
+    auto patience = setup_.escalation.ask;
+    std::uint64_t id = std::exchange(worker.call, nullptr)->frame.header.id;
+    if (patience.count() <= 0 || queue_signal(worker.pidfd, ask_signal(), id) != 0) {
+        return terminate(worker);
+    }
+    worker.state = Worker::State::asked;
+    worker.asked_id = id;
+    worker.next_step_at = Clock::now() + patience;
+}
+
+/// From here on the worker only waits for its end, which it may have a while to prepare for.
+void Pool::terminate(Worker& worker) noexcept {
+    auto patience = setup_.escalation.terminate;
+    if (patience.count() <= 0) return kill(worker);
     worker.state = Worker::State::doomed;
-    worker.kill_at = Clock::now() + setup_.kill_grace;
+    worker.next_step_at = Clock::now() + patience;
     kill_by_pidfd(worker.pidfd, SIGTERM);
+    std::size_t leaving = 0;
+    Worker* oldest = &worker;
+    for (auto& other : workers_) {
+        if (other->state != Worker::State::doomed || other->next_step_at == kNever) continue;
+        ++leaving;
+        if (other->next_step_at < oldest->next_step_at) oldest = other.get();
+    }
+    if (leaving > setup_.workers) kill(*oldest);
 }
 
 unsigned Pool::living() const noexcept {

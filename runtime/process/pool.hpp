@@ -5,12 +5,15 @@
 // known here.
 //
 // A call:   fresh -> queued -> running -> done, or straight to done; withdrawn from queued, running.
-// A worker: starting -> preparing -> idle <-> running -> doomed -> gone. A starting one has been
-//           asked for, a preparing one is there and has not said yet that it is ready. A doomed one has been killed, or has
-//           hung up, and waits to be reaped; what it still has in its socket is read before its
-//           call is given up.
+// A worker: starting -> preparing -> idle <-> running -> doomed -> gone, and running -> asked ->
+//           idle or doomed. A starting one has been requested, a preparing one is there and has not
+//           said yet that it is ready. An asked one runs a call that was withdrawn, and has been
+//           asked to give it up. A doomed one has been terminated or killed, or has hung up, and
+//           waits to be reaped; what it still has in its socket is read before its call is given
+//           up.
 // Invariants, under the lock:
-//   - a doomed worker is killed, or will be at its `kill_at`;
+//   - an asked worker becomes idle by its answer, or is doomed at its `next_step_at`;
+//   - a doomed worker is killed, or will be at its `next_step_at`;
 //   - a call is in the queue, or is some worker's `call`, or is the caller's alone;
 //   - a call is with one worker at a time, and on_done is called once: exactly one answer. It is
 //     sent once, at most one run, unless it is repeatable and its worker has died;
@@ -57,6 +60,7 @@ enum class Ending : std::uint8_t {
     no_worker,    ///< no worker could be started; `note` says why. The call has not run
     not_sent,     ///< `error`. The call has not run
     answer_lost,  ///< `error`: what the program lacked to take the answer
+    queue_full,   ///< the call has not been taken
     closed,       ///< the pool has been shut down
 };
 
@@ -92,10 +96,10 @@ struct Call {
     std::chrono::steady_clock::time_point since{};  // it is in the queue, or with its worker
 };
 
-inline constexpr auto kNeverKilled = std::chrono::steady_clock::time_point::max();
+inline constexpr auto kNever = std::chrono::steady_clock::time_point::max();
 
 struct Worker {
-    enum class State : std::uint8_t { starting, preparing, idle, running, doomed };
+    enum class State : std::uint8_t { starting, preparing, idle, running, asked, doomed };
 
     std::uint64_t ticket = 0;
     State state = State::starting;
@@ -112,8 +116,9 @@ struct Worker {
     StderrPipe errors;  // the manager's
     bool errors_watched = false;
     Call* call = nullptr;
-    std::chrono::steady_clock::time_point kill_at = kNeverKilled;  // of a dismissed one
-    Note note{};                                                   // why the pool killed it
+    std::uint64_t asked_id = 0;  // of the call that an asked one is to give up
+    std::chrono::steady_clock::time_point next_step_at = kNever;  // of its escalation
+    Note note{};                                                  // why the pool killed it
 };
 
 /// Somebody who waits until no call is left, in its own frame.
@@ -162,6 +167,7 @@ public:
     void shutdown(Outstanding outstanding) noexcept;
 
     PoolCounts counts() const noexcept;
+    const std::string& name() const noexcept { return setup_.name; }
     std::size_t length_max() const noexcept { return setup_.length_max; }
     /// Whether this process made the pool (true also before start()), and is no fork of the one
     /// that did.
@@ -180,7 +186,10 @@ private:
     void count_run(const Call& call) noexcept;
     void fail_queue(Ending ending, const char* text) noexcept;
     void kill(Worker& worker) noexcept;
+    std::size_t busy() const noexcept;
+    bool is_full() const noexcept;
     void dismiss(Worker& worker) noexcept;
+    void terminate(Worker& worker) noexcept;
     void tell_drained() noexcept;
     void set_idle(Worker& worker) noexcept;
     unsigned living() const noexcept;
@@ -191,7 +200,7 @@ private:
     static void* manager_entry(void* self) noexcept;
     void manage() noexcept;
     int wait_milliseconds() noexcept;
-    void kill_overdue() noexcept;
+    void escalate() noexcept;
     void on_event(std::uint64_t tag) noexcept;
     void on_control() noexcept;
     void on_exited(Worker& worker, int wait_status) noexcept;

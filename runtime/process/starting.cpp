@@ -56,13 +56,17 @@ void Pool::on_prepared(Worker& worker, IncomingFrame& frame) noexcept {
         }
         return forward_stderr(worker);
     }
-    if (frame.header.kind != FrameKind::value) return distrust(worker, "nobody has asked for it");
+    bool refused = frame.header.kind == FrameKind::refused;
+    if (frame.header.kind != FrameKind::value && !refused) {
+        return distrust(worker, "nobody has asked for it");
+    }
     // What it has printed until now belongs to its preparation.
     if (worker.errors.is_open()) forward_stderr(worker);
     std::span<const std::byte> wrong = frame.body.bytes();
-    if (!wrong.empty()) {
+    if (refused || !wrong.empty()) {
         char text[kTextBytes];
-        describe_step(text, "initializer", setup_.initializer.name, wrong);
+        describe_step(text, refused ? "preparation" : "initializer",
+                      refused ? "of a worker process" : setup_.initializer.name, wrong);
         return give_up(worker, text, 0);
     }
     worker.errors.forget();
@@ -230,7 +234,8 @@ void Pool::start_failed(const char* what, int error) noexcept {
     retry_at_ = Clock::now() + std::min<Clock::duration>(pause, kLongestPause);
     // Those that are being prepared may fail as the others did, and never all at the same time.
     auto serves = [](const auto& worker) {
-        return worker->state == Worker::State::idle || worker->state == Worker::State::running;
+        return worker->state == Worker::State::idle || worker->state == Worker::State::running ||
+               worker->state == Worker::State::asked;
     };
     if (++start_failures_ >= kStartFailuresMax && std::ranges::none_of(workers_, serves)) {
         fail_queue(Ending::no_worker, note.data());

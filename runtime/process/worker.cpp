@@ -11,8 +11,12 @@
 #include <string_view>
 
 #include <fcntl.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
+
+#include "process/asking.hpp"
+#include "process/seccomp.hpp"
 
 namespace weft::rt::process {
 
@@ -86,12 +90,11 @@ void hand_over_stderr(int socket) noexcept {
     ::dup2(writing.get(), STDERR_FILENO);
 }
 
-void say_prepared(int socket, const Payload& what_went_wrong) noexcept {
+void say_prepared(int socket, FrameKind kind, std::span<const std::byte> what_went_wrong) noexcept {
     constexpr std::size_t kTextBytesMax = 400;
-    std::span<const std::byte> text = what_went_wrong.bytes();
+    std::span<const std::byte> text = what_went_wrong;
     OutgoingFrame frame;
-    make_frame(FrameKind::value, kPreparation, text.first(std::min(text.size(), kTextBytesMax)),
-               frame);
+    make_frame(kind, kPreparation, text.first(std::min(text.size(), kTextBytesMax)), frame);
     // A program that is gone is met again at the first call.
     send_frame(socket, frame, Blocking::yes);
 }
@@ -162,14 +165,35 @@ Payload run_step(const CodeAddress& address, detail::ProcessHandler handler) noe
     return text;
 }
 
+namespace {
+
+void say_unprepared(int socket, const char* what, int error) noexcept {
+    char text[128];
+    int length = std::snprintf(text, sizeof text, "%s: %s", what, ::strerrordesc_np(-error));
+    say_prepared(socket, FrameKind::refused,
+                 std::as_bytes(std::span(text).first(static_cast<std::size_t>(length))));
+}
+
+void prepare(int socket, const WorkerSetup& setup, detail::ProcessHandler handler) noexcept {
+    ::prctl(PR_SET_NAME, setup.name.data());
+    limit(RLIMIT_AS, setup.limits.address_space_bytes);
+    limit(RLIMIT_NOFILE, setup.limits.open_files);
+    int error = setup.may_be_asked ? prepare_for_asks() : 0;
+    if (error != 0) return say_unprepared(socket, "it has no thread that hears asks", error);
+    Payload wrong = run_step(setup.initializer, handler);
+    if (wrong.bytes().empty()) error = confine(setup.system_calls);
+    if (error != 0) return say_unprepared(socket, "its system calls cannot be confined", error);
+    say_prepared(socket, FrameKind::value, wrong.bytes());
+}
+
+}  // namespace
+
 void serve_calls(Descriptor socket, const WorkerSetup& setup,
                  detail::ProcessHandler handler) noexcept {
     static std::array<std::byte, kPacketBytesMax + 1> buffer;
     const std::size_t length_max = setup.length_max;
     hand_over_stderr(socket.get());
-    limit(RLIMIT_AS, setup.limits.address_space_bytes);
-    limit(RLIMIT_NOFILE, setup.limits.open_files);
-    say_prepared(socket.get(), run_step(setup.initializer, handler));
+    prepare(socket.get(), setup, handler);
     for (;;) {
         IncomingFrame frame = receive_frame(socket.get(), buffer, length_max, Blocking::yes);
         if (frame.closed || frame.error == -ECONNRESET) leave(0);
@@ -188,6 +212,7 @@ void serve_calls(Descriptor socket, const WorkerSetup& setup,
                    "the worker process could not take the arguments");
         } else {
             limit_call(setup.limits.cpu_seconds);
+            begin_call(frame.header.id);
             run(frame, length_max, handler, answer);
             frame.body = {};
         }

@@ -10,6 +10,7 @@
 
 #include <weft/detail/process.hpp>
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 
@@ -22,7 +23,10 @@ namespace weft::rt::process {
 struct WorkerSetup {
     std::uint64_t length_max = 0;
     detail::ProcessLimits limits;
-    CodeAddress preload;  ///< all zeros: none
+    detail::SystemCalls system_calls;
+    bool may_be_asked = false;    ///< to give up a call
+    std::array<char, 16> name{};  ///< what the kernel calls it
+    CodeAddress preload;          ///< all zeros: none
     CodeAddress initializer;
 };
 

@@ -341,7 +341,7 @@ TEST(ProcessPool, FailsWhatRunsAndWhatWaitsWhenItIsShutDown) {
     weft::test::Watched worker(messenger.hear());
     std::thread waiting(call);
     while (pool.figures().queued == 0) std::this_thread::yield();
-    pool.shutdown();
+    pool.shutdown(weft::Shutdown::kill);
     running.join();
     waiting.join();
     EXPECT_EQ(failed, 2);

@@ -1,5 +1,4 @@
-// How calls and pools are ended with consideration: a worker that is asked before it is killed, and
-// a pool that lets its calls finish.
+// How a pool is ended with consideration: it lets its calls finish.
 #include <weft/process.hpp>
 #include <weft/weft.hpp>
 
@@ -23,96 +22,6 @@ using weft::test::hang;
 using weft::test::Messenger;
 using weft::test::Runs;
 using weft::test::Watched;
-
-// --- kill_grace ---------------------------------------------------------------------------------
-
-/// In a worker: tells its pid, and waits until it is asked to end.
-void wait_to_be_asked(std::string path) {
-    sigset_t asked;
-    sigemptyset(&asked);
-    sigaddset(&asked, SIGTERM);
-    ::pthread_sigmask(SIG_BLOCK, &asked, nullptr);
-    Messenger::tell(path, ::getpid());
-    int number = 0;
-    ::sigwait(&asked, &number);
-}
-
-/// Starts a call of `work(path)`, waits until it tells its pid, and cancels it.
-template <class Work>
-pid_t cancel_in_the_middle(ProcessPool& pool, Work work) {
-    Messenger messenger;
-    pid_t worker = 0;
-    weft::run([&] {
-        auto call = weft::create_task([&] { pool.run(work, messenger.path()); });
-        worker = weft::to_thread([&] { return messenger.hear(); });
-        call.cancel();
-        EXPECT_THROW(weft::await(call), weft::CancelledError);
-    });
-    return worker;
-}
-
-TEST(ProcessKillGrace, LetsAWorkerTidyUpThatIsAskedToEnd) {
-    ProcessPool pool{{.workers = 1, .kill_grace = 1h}};
-    Runs runs;
-    Messenger messenger;
-    weft::run([&] {
-        auto call = weft::create_task([&] {
-            pool.run(
-                [](std::string path, std::string tidied) {
-                    wait_to_be_asked(path);
-                    Runs::add(tidied);
-                    ::_exit(0);
-                },
-                messenger.path(), runs.path());
-        });
-        Watched worker(weft::to_thread([&] { return messenger.hear(); }));
-        call.cancel();
-        EXPECT_THROW(weft::await(call), weft::CancelledError);
-        EXPECT_TRUE(weft::to_thread([&] { return worker.ends(); }));
-    });
-    EXPECT_EQ(runs.count(), 1);
-}
-
-void ignore_the_question(std::string path) {
-    ::signal(SIGTERM, SIG_IGN);
-    Messenger::tell(path, ::getpid());
-    hang();
-}
-
-TEST(ProcessKillGrace, IsNotWaitedForByTheCallerNorByTheNextCall) {
-    ProcessPool pool{{.workers = 1, .kill_grace = 1h}};
-    pid_t pid = cancel_in_the_middle(pool, [](std::string path) { ignore_the_question(path); });
-    Watched worker(pid);
-    EXPECT_NE(pool.run([] { return ::getpid(); }), pid);
-    EXPECT_TRUE(worker.lives());
-    pool.shutdown();
-    EXPECT_TRUE(worker.ends()) << "the end of the pool has no grace";
-}
-
-TEST(ProcessKillGrace, EndsInSigkill) {
-    ProcessPool pool{{.workers = 1, .kill_grace = 10ms}};
-    Messenger messenger;
-    weft::run([&] {
-        auto call = weft::create_task([&] { pool.run<&ignore_the_question>(messenger.path()); });
-        Watched worker(weft::to_thread([&] { return messenger.hear(); }));
-        call.cancel();
-        EXPECT_THROW(weft::await(call), weft::CancelledError);
-        EXPECT_TRUE(weft::to_thread([&] { return worker.ends(); }));
-    });
-}
-
-TEST(ProcessKillGrace, IsOverWhenTheCallReturns) {
-    ProcessPool pool{{.workers = 1, .kill_grace = 1h}};
-    Messenger messenger;
-    weft::run([&] {
-        auto call = weft::create_task([&] { pool.run<&wait_to_be_asked>(messenger.path()); });
-        Watched worker(weft::to_thread([&] { return messenger.hear(); }));
-        call.cancel();
-        EXPECT_THROW(weft::await(call), weft::CancelledError);
-        EXPECT_TRUE(weft::to_thread([&] { return worker.ends(); }));
-    });
-    EXPECT_EQ(pool.run([] { return 1; }), 1);
-}
 
 // --- draining -----------------------------------------------------------------------------------
 
@@ -227,7 +136,7 @@ TEST(ProcessDrain, ThatAShutdownCutsShortSaysThatNotAllHaveEnded) {
             weft::to_thread([&] { return messenger.hear(); });
             auto drain = weft::create_task([&] { return pool.shutdown(Shutdown::drain); });
             weft::yield();  // on the one worker: it waits now
-            pool.shutdown();
+            pool.shutdown(Shutdown::kill);
             EXPECT_FALSE(weft::await(drain));
             weft::await(call);
         },

@@ -322,7 +322,7 @@ TEST(ProcessPreload, ThatDoesNotEndDoesNotHoldUpThePoolsEnd) {
     std::thread beside([&] { text = error_of([&] { pool.run([] { return 1; }); }); });
     while (runs.count() == 0) std::this_thread::yield();
     auto begin = std::chrono::steady_clock::now();
-    pool.shutdown();
+    pool.shutdown(weft::Shutdown::kill);
     EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(4));
     beside.join();
     EXPECT_SAYS(text, "shut down");

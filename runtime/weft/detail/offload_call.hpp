@@ -131,6 +131,8 @@ constexpr std::size_t default_threads(unsigned cores) noexcept {
 
 /// The deadline that the call running on this thread was given; kNever without one.
 TimePoint deadline_of_running_call() noexcept;
+/// Its stop token; one that is never asked, without a call.
+std::stop_token stop_token_of_running_call() noexcept;
 
 /// An executor of the user's own.
 struct ThreadsOptions {

@@ -10,6 +10,7 @@
 // thread.
 #pragma once
 
+#include <weft/detail/process_limits.hpp>
 #include <weft/detail/shared_memory.hpp>
 
 #include <chrono>
@@ -28,6 +29,8 @@ class Pool;
 }
 
 namespace weft::detail {
+
+struct OffloadCall;
 
 /// Bytes for or from another process, owned: a block of malloc's or a mapping.
 class ProcessBytes {
@@ -71,6 +74,7 @@ enum class ProcessEnding : std::uint8_t {
     unknown_function,  ///< `text`
     not_run,           ///< `text`, `error`: nothing could be started, or sent
     answer_lost,       ///< `text`, `error`: it ran, but its result could not be sent or taken
+    queue_full,        ///< it has not been taken
     closed,            ///< the pool has been shut down
     foreign,           ///< the pool belongs to the process that this one was forked from
 };
@@ -97,24 +101,6 @@ enum class Repeatable : std::uint8_t { no, yes };
 ProcessReply run_in_process(rt::process::Pool& pool, const void* code, std::span<std::byte> message,
                             const SharedMemoryList* memories, Repeatable repeatable);
 
-/// What a worker process may take, and how long it is kept. 0: as much as the program may, and for
-/// ever.
-struct ProcessLimits {
-    /// Its address space, that of the program's image included (RLIMIT_AS). Beyond it allocations
-    /// fail: a call that lets std::bad_alloc out fails with that, and the worker lives on.
-    std::uint64_t address_space_bytes = 0;
-    /// Processor time of one call, all threads together, in whole seconds rounded up (RLIMIT_CPU).
-    /// Beyond it SIGXCPU kills the worker, and the call fails with WorkerDied.
-    std::uint64_t cpu_seconds = 0;
-    /// Descriptors (RLIMIT_NOFILE); a worker has five of its own.
-    std::uint64_t open_files = 0;
-    /// It is replaced after that many calls.
-    std::uint64_t calls = 0;
-    /// It is replaced after a call that leaves it with so much more memory in use (resident) than
-    /// it had before its first. Costs each call about 10 us.
-    std::uint64_t growth_bytes = 0;
-};
-
 /// A function that a pool runs on its own account, as a ProcessHandler takes it.
 struct ProcessStep {
     const void* code = nullptr;  ///< null: none
@@ -123,11 +109,14 @@ struct ProcessStep {
 
 /// What a pool is made with; see weft::ProcessPoolOptions.
 struct ProcessPoolSetup {
+    std::string name{};
     unsigned workers = 1;
     std::size_t length_max = 0;  ///< of a frame's body
+    std::size_t queue_max = SIZE_MAX;
     unsigned retry = 0;
-    std::chrono::milliseconds kill_grace{};
+    Escalation escalation{};
     ProcessLimits limits{};
+    SystemCalls system_calls{};
     ProcessStep preload{};
     ProcessStep initializer{};
 };
@@ -137,6 +126,8 @@ void destroy_process_pool(rt::process::Pool* pool) noexcept;
 /// `abandon`: those who wait are left as they are, since the program is ending.
 void shut_down_process_pool(rt::process::Pool& pool, bool abandon) noexcept;
 
+const std::string& name_of_process_pool(const rt::process::Pool& pool) noexcept;
+
 /// Refuses calls from now on, and waits until those that are there have ended; false where the
 /// deadline came first. Throws CancelledError.
 bool drain_process_pool(rt::process::Pool& pool, std::chrono::steady_clock::time_point deadline);
@@ -145,8 +136,11 @@ struct ProcessPoolFigures {
     unsigned workers = 0;        ///< that live, or are being started
     unsigned idle = 0;           ///< of these
     std::size_t queued = 0;      ///< calls that no worker has yet
-    std::uint64_t calls = 0;     ///< handed in, since the pool was made
+    std::size_t running = 0;     ///< calls that a worker has
+    std::uint64_t calls = 0;     ///< handed in and not refused, since the pool was made
+    std::uint64_t refused = 0;   ///< for a full queue
     std::uint64_t retried = 0;   ///< runs of a call after its first
+    std::uint64_t kept = 0;      ///< workers that were asked to give up a call, and did in time
     std::uint64_t started = 0;   ///< workers
     std::uint64_t died = 0;      ///< workers, killed ones included
     std::uint64_t recycled = 0;  ///< of these, replaced because of ProcessLimits
@@ -176,6 +170,10 @@ struct ProcessAnswer {
 using ProcessHandler = void (*)(const void* code, std::span<const std::byte> arguments,
                                 ArrivedFiles& memories, std::size_t bytes_max,
                                 ProcessAnswer& answer) noexcept;
+
+/// In a worker, by a handler: runs the call on this thread, in context variables of its own. It is
+/// asked to stop when its caller has gone and the pool's Escalation says so.
+void run_in_worker(OffloadCall& call) noexcept;
 
 /// At the start of main. Returns in an ordinary start of the program, and never in a fork server of
 /// it.
