@@ -66,7 +66,15 @@ std::string last_lines(std::string_view text) {
     constexpr std::size_t kBytesMax = 500;
     while (!text.empty() && text.back() == '\n') text.remove_suffix(1);
     if (text.empty()) return {};
-    if (text.size() > kBytesMax) text.remove_prefix(text.size() - kBytesMax);
+    if (text.size() > kBytesMax) {
+        text.remove_prefix(text.size() - kBytesMax);
+        // Not from the middle of a UTF-8 sequence, which has up to three such bytes.
+        auto continues = [](char byte) {
+            return (static_cast<unsigned char>(byte) & 0xC0) == 0x80;
+        };
+        for (int i = 0; i < 3 && !text.empty() && continues(text.front()); ++i)
+            text.remove_prefix(1);
+    }
     std::size_t begin = text.size();
     for (std::size_t lines = 0; lines < kLinesMax && begin != std::string_view::npos; ++lines) {
         begin = begin == 0 ? std::string_view::npos : text.rfind('\n', begin - 1);

@@ -173,6 +173,7 @@ void Pool::forward_stderr(Worker& worker) noexcept {
 
 void Pool::forward_blocked_stderr() noexcept {
     if (!std::exchange(stderr_blocked_, false)) return;
+    stderr_blocked_ = stderr_.write_kept();
     for (auto& worker : workers_) {
         if (worker->errors.is_open() && !worker->errors_watched) forward_stderr(*worker);
     }
@@ -238,8 +239,9 @@ void Pool::take_answer(Worker& worker, IncomingFrame& frame) noexcept {
 bool Pool::has_done_its_share(Worker& worker) noexcept {
     const detail::ProcessLimits& limits = setup_.limits;
     if (limits.calls != 0 && worker.answers >= limits.calls) return true;
-    return limits.growth_bytes != 0 &&
-           resident_bytes_of(worker.pid) > worker.resident_bytes + limits.growth_bytes;
+    if (limits.growth_bytes == 0) return false;
+    std::uint64_t now = resident_bytes_of(worker.pid);
+    return now > worker.resident_bytes && now - worker.resident_bytes > limits.growth_bytes;
 }
 
 /// What a worker that has hung up or died said before.
@@ -272,6 +274,7 @@ void Pool::distrust(Worker& worker, const char* why) noexcept {
 void Pool::bury(Worker& worker, int wait_status) noexcept {
     if (!worker.prepared && !worker.errors.is_open()) hear_first_word(worker);
     worker.errors.drain(stderr_);
+    if (stderr_.write_kept()) stderr_blocked_ = true;
     bool at_once = false;
     {
         Lock lock(lock_);

@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <new>
 
 #include <fcntl.h>
-#include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 namespace weft::rt::process {
@@ -18,20 +20,37 @@ namespace {
 constexpr std::chrono::seconds kPatience{1};
 /// As many chunks as a pipe usually holds.
 constexpr int kChunksAtATime = 16;
+constexpr int kOwnFlags = O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
 
-ssize_t write_where_there_is_room(std::span<const char> text) noexcept {
-    pollfd watched{STDERR_FILENO, POLLOUT, 0};
-    if (::poll(&watched, 1, 0) <= 0) return -EAGAIN;
-    ssize_t written = ::write(STDERR_FILENO, text.data(), text.size());
+/// Of the same terminal, or closed. Who may not open it by its name, since it is another user's, may
+/// do so where it is the controlling one.
+Descriptor open_own_terminal() noexcept {
+    unsigned ours = 0;
+    unsigned controlling = 0;
+    if (::ioctl(STDERR_FILENO, TIOCGDEV, &ours) != 0) return {};
+    Descriptor own(::open("/dev/tty", kOwnFlags));
+    if (!own.open() || ::ioctl(own.get(), TIOCGDEV, &controlling) != 0) return {};
+    return controlling == ours ? std::move(own) : Descriptor();
+}
+
+/// Where no description of its own can be had. -EOPNOTSUPP: this kind of file, or this kernel, knows
+/// no such writing.
+ssize_t write_without_waiting(std::span<const char> text) noexcept {
+    const iovec part{const_cast<char*>(text.data()), text.size()};
+    ssize_t written = ::pwritev2(STDERR_FILENO, &part, 1, -1, RWF_NOWAIT);
     return written >= 0 ? written : -errno;
 }
 
 /// Through a description of its own, so that not blocking is nobody else's affair.
 ssize_t write_through_own_description(std::span<const char> text) noexcept {
-    Descriptor own(::open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
+    Descriptor own(::open("/proc/self/fd/2", kOwnFlags));
+    int error = own.open() ? 0 : errno;
+    if (error == ENXIO) return -EPIPE;  // nobody reads that pipe
+    if (!own.open()) own = open_own_terminal();
     if (!own.open()) {
-        // Nobody reads that pipe; or it is another user's terminal, or there is no /proc.
-        return errno == ENXIO ? -EPIPE : write_where_there_is_room(text);
+        ssize_t written = write_without_waiting(text);
+        bool lacking = error == EMFILE || error == ENFILE || error == ENOMEM;
+        return written == -EOPNOTSUPP && lacking ? -EAGAIN : written;
     }
     ssize_t written = ::write(own.get(), text.data(), text.size());
     return written >= 0 ? written : -errno;
@@ -61,6 +80,37 @@ ssize_t write_now(std::span<const char> text) noexcept {
 }  // namespace
 
 std::size_t StderrRelay::write(std::span<const char> text) noexcept {
+    return write_kept() ? 0 : write_or_drop(text);
+}
+
+bool StderrRelay::write_kept() noexcept {
+    std::size_t done = 0;
+    while (done < kept_.size()) {
+        std::size_t more = write_or_drop(std::span(kept_).subspan(done));
+        if (more == 0) break;
+        done += more;
+    }
+    kept_.erase(kept_.begin(), kept_.begin() + static_cast<std::ptrdiff_t>(done));
+    return !kept_.empty();
+}
+
+void StderrRelay::keep(std::span<const char> text) noexcept {
+    while (!text.empty()) {
+        std::size_t done = write(text);
+        if (done == 0) break;
+        text = text.subspan(done);
+    }
+    std::size_t room = kKeptBytesMax - kept_.size();
+    std::span<const char> rest = text.first(std::min(text.size(), room));
+    try {
+        kept_.insert(kept_.end(), rest.begin(), rest.end());
+    } catch (const std::bad_alloc&) {
+        rest = {};
+    }
+    dropped_ += text.size() - rest.size();
+}
+
+std::size_t StderrRelay::write_or_drop(std::span<const char> text) noexcept {
     ssize_t written = tell_of_dropped() ? write_now(text) : -EAGAIN;
     if (written >= 0) {
         stuck_ = false;
@@ -71,7 +121,7 @@ std::size_t StderrRelay::write(std::span<const char> text) noexcept {
     auto now = std::chrono::steady_clock::now();
     if (!std::exchange(stuck_, true)) stuck_since_ = now;
     if (now - stuck_since_ < kPatience) return 0;
-    drop(text.size());
+    dropped_ += text.size();
     return text.size();
 }
 
@@ -130,13 +180,11 @@ StderrPipe::State StderrPipe::forward(StderrRelay& relay) noexcept {
 
 void StderrPipe::drain(StderrRelay& relay) noexcept {
     if (!end_.open()) return;
-    for (int i = 0; i < kChunksAtATime; ++i) {
-        if (!pass_on(relay)) relay.drop(chunk_end_ - chunk_begin_);
+    for (int i = 0; i <= kChunksAtATime; ++i) {
+        relay.keep(std::span(chunk_.data() + chunk_begin_, chunk_end_ - chunk_begin_));
         chunk_begin_ = chunk_end_;
-        if (read_more() <= 0) break;
+        if (i < kChunksAtATime && read_more() <= 0) break;
     }
-    if (!pass_on(relay)) relay.drop(chunk_end_ - chunk_begin_);
-    chunk_begin_ = chunk_end_;
 }
 
 void StderrPipe::copy_tail(Payload& into) const noexcept {

@@ -10,12 +10,14 @@
 // without blocking. What is not taken stays in the worker's pipe for kPatience, which slows the
 // worker down as a standard error of its own would. After that it is dropped until the program's
 // takes something again, which is then told how much is missing. A standard error that is closed,
-// or gives errors, drops all.
+// or gives errors, drops all. What a worker leaves unread when it dies is kept for as long, up to
+// kKeptBytesMax.
 //
 // The pipe is never read to its end: a process that a worker has started may hold it open for ever.
 // After the worker's death it holds what it held then, and is closed.
-// Rejected: writing after poll() has said that there is room (another thread may take the room),
-// and O_NONBLOCK on the program's own description (which its parent may share).
+// Rejected: writing after poll() has said that there is room (a terminal has room for less than is
+// written, and another thread may take it), and O_NONBLOCK on the program's own description (which
+// its parent may share).
 // Thread rules: the pool's manager thread only.
 #pragma once
 
@@ -24,6 +26,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "process/os.hpp"
 #include "process/payload.hpp"
@@ -35,10 +38,18 @@ class StderrRelay {
 public:
     /// How many bytes are done with: written, or dropped.
     std::size_t write(std::span<const char> text) noexcept;
-    void drop(std::size_t bytes) noexcept { dropped_ += bytes; }
+    /// Takes it in any case: writes it later where it cannot be written now.
+    void keep(std::span<const char> text) noexcept;
+    /// Tries to write what is kept. Whether something is left of it.
+    bool write_kept() noexcept;
 
 private:
+    std::size_t write_or_drop(std::span<const char> text) noexcept;
     bool tell_of_dropped() noexcept;
+
+    static constexpr std::size_t kKeptBytesMax = std::size_t{256} << 10;
+
+    std::vector<char> kept_;  // goes before all that comes later
 
     bool stuck_ = false;
     std::chrono::steady_clock::time_point stuck_since_{};
@@ -61,7 +72,7 @@ public:
     };
     /// Reads what there is and passes it on.
     State forward(StderrRelay& relay) noexcept;
-    /// The same once its worker is dead: what the relay does not take is dropped.
+    /// The same once its worker is dead: what the relay does not take now is left with it.
     void drain(StderrRelay& relay) noexcept;
 
     /// The last that came, since the last forget(). Left empty where there is no memory.

@@ -3,8 +3,10 @@
 // error, no answer is lost.
 #include <weft/process.hpp>
 
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -13,10 +15,13 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "offload/process_support.hpp"
+#include "support/deny_call.hpp"
 
 namespace {
 
@@ -183,7 +188,13 @@ TEST(ProcessStderr, HeldOpenByAProcessThatTheWorkerStartedDelaysNothing) {
         pool.run(
             [](std::string path) {
                 pid_t child = ::fork();
-                if (child == 0) hang();
+                // Else it would end with the worker.
+                if (child == 0) {
+                    ::setsid();
+                    Messenger::tell(path, ::getpid());
+                    hang();
+                }
+                Messenger::listen(path);
                 Messenger::tell(path, child);
                 ::raise(SIGKILL);
             },
@@ -248,6 +259,103 @@ TEST(ProcessStderr, OfTheProgramThatTakesNothingKeepsNoLastWordsFromTheError) {
     WorkerDied died =
         death_of([&] { pool.run<&say_and_die>(std::string(20'000, 'y') + "last words"); });
     EXPECT_TRUE(died.stderr_tail().ends_with("last words"));
+}
+
+TEST(ProcessStderr, OfTheProgramThatIsOnlyFullKeepsTheLastWordsOfADeadWorkerForIt) {
+    ProcessPool pool{{.workers = 1}};
+    Pipe pipe;
+    pipe.fill();
+    StandardError stuck(pipe.writing.get());
+    WorkerDied died =
+        death_of([&] { pool.run<&say_and_die>(std::string(20'000, 'y') + "last words, "); });
+    std::string all = pipe.read_all();
+    pool.run([] { say("and on"); });
+    all += pipe.read_all();
+    EXPECT_TRUE(all.ends_with("yylast words, and on")) << all.substr(all.size() - 100);
+    EXPECT_EQ(all.find("are missing here"), std::string::npos);
+}
+
+/// In a pool whose manager cannot open standard error anew, as where it is another user's terminal.
+void run_where_standard_error_cannot_be_opened(const std::function<void(ProcessPool&)>& body) {
+    std::thread([&body] {
+        constexpr int kOwnFlags = O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+        weft::test_support::deny_call(SYS_openat, kOwnFlags, EACCES);
+        ProcessPool pool{{.workers = 1}};
+        pool.run([] {});
+        body(pool);
+    }).join();
+}
+
+TEST(ProcessStderr, ThatCannotBeOpenedAnewGetsWhatAPipeHasRoomFor) {
+    run_where_standard_error_cannot_be_opened([](ProcessPool& pool) {
+        Pipe pipe;
+        {
+            StandardError captured(pipe.writing.get());
+            pool.run([] { say("all the same"); });
+        }
+        EXPECT_EQ(pipe.read_all(), "all the same");
+        pipe.fill();
+        StandardError stuck(pipe.writing.get());
+        EXPECT_EQ(pool.run([] {
+            for (int i = 0; i < 200; ++i) say(std::string(999, 'z') + "\n");
+            return 7;
+        }),
+                  7);
+    });
+}
+
+TEST(ProcessStderr, OfATerminalWithRoomForHalfOfItHoldsUpNoAnswer) {
+    Descriptor master(::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC));
+    ASSERT_TRUE(master.open());
+    ASSERT_EQ(::grantpt(master.get()), 0);
+    ASSERT_EQ(::unlockpt(master.get()), 0);
+    char name[64] = {};
+    ASSERT_EQ(::ptsname_r(master.get(), name, sizeof name), 0);
+    Descriptor terminal(::open(name, O_RDWR | O_NOCTTY | O_CLOEXEC));
+    Descriptor filling(::open(name, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
+    ASSERT_TRUE(terminal.open() && filling.open());
+    while (::write(filling.get(), "x", 1) == 1) {
+    }
+    // From here on it says that there is room.
+    pollfd asked{terminal.get(), POLLOUT, 0};
+    for (char taken[16]; ::poll(&asked, 1, 0) == 0;) {
+        ASSERT_GT(::read(master.get(), taken, sizeof taken), 0);
+    }
+
+    run_where_standard_error_cannot_be_opened([&](ProcessPool& pool) {
+        StandardError captured(terminal.get());
+        Messenger messenger;
+        std::thread caller([&] {
+            pool.run([] { say(std::string(4096, 'y')); });
+            Messenger::tell(messenger.path(), 7);
+        });
+        EXPECT_EQ(messenger.hear(), 7);
+        // Where the manager waits for the terminal after all, this lets it go.
+        ::fcntl(master.get(), F_SETFL, O_NONBLOCK);
+        for (char taken[4096]; ::read(master.get(), taken, sizeof taken) > 0;) {
+        }
+        caller.join();
+    });
+}
+
+TEST(ProcessStderr, IsNotCutInTheMiddleOfACharacterInTheErrorsText) {
+    ProcessPool pool{{.workers = 1}};
+    Pipe pipe;
+    StandardError captured(pipe.writing.get());
+    for (std::string character : {"\u00e4", "\u20ac", "\U0001f600"}) {
+        // Each place that the cut may have in it.
+        for (std::size_t behind = 1; behind <= character.size(); ++behind) {
+            std::string text;
+            while (text.size() < 1000) text += character;
+            text += std::string(behind, 'x');
+            WorkerDied died = death_of([&] { pool.run<&say_and_die>(text); });
+            std::string_view what = died.what();
+            std::string_view shown = what.substr(what.find("ends in:\n    ") + 13);
+            EXPECT_TRUE(shown.starts_with(character)) << what;
+            EXPECT_GT(shown.size(), 490U);
+            EXPECT_TRUE(text.ends_with(shown));
+        }
+    }
 }
 
 TEST(ProcessStderr, IsNotWrittenIntoADescriptorThatHasOnlyGotThatNumber) {
