@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -21,9 +22,6 @@
 namespace weft::rt::process {
 
 namespace {
-
-/// sysexits.h: EX_PROTOCOL. The exit status of a worker that cannot understand its own program.
-constexpr int kExitProtocol = 76;
 
 [[noreturn]] void leave(int status) noexcept {
     std::fflush(nullptr);
@@ -115,6 +113,9 @@ void limit_call(std::uint64_t cpu_seconds) noexcept {
     rlimit now{};
     if (cpu_seconds == 0 || ::getrusage(RUSAGE_SELF, &used) != 0) return;
     if (::getrlimit(RLIMIT_CPU, &now) != 0) return;
+    // The kernel counts nanoseconds in 64 bits; beyond that there is no limit worth the name.
+    constexpr std::uint64_t kSecondsMax = std::uint64_t{1} << 33;
+    if (cpu_seconds > kSecondsMax) return;
     constexpr std::int64_t kMicro = 1'000'000;
     std::int64_t micro = used.ru_utime.tv_usec + used.ru_stime.tv_usec;
     std::int64_t seconds =
@@ -175,12 +176,17 @@ void say_unprepared(int socket, const char* what, int error) noexcept {
 }
 
 void prepare(int socket, const WorkerSetup& setup, detail::ProcessHandler handler) noexcept {
+    const pid_t server = ::getppid();
     ::prctl(PR_SET_NAME, setup.name.data());
     limit(RLIMIT_AS, setup.limits.address_space_bytes);
     limit(RLIMIT_NOFILE, setup.limits.open_files);
+    limit_call(setup.limits.cpu_seconds);
     int error = setup.may_be_asked ? prepare_for_asks() : 0;
     if (error != 0) return say_unprepared(socket, "it has no thread that hears asks", error);
     Payload wrong = run_step(setup.initializer, handler);
+    // The kernel forgets it where an initializer takes another user's rights.
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (::getppid() != server) leave(0);
     if (wrong.bytes().empty()) error = confine(setup.system_calls);
     if (error != 0) return say_unprepared(socket, "its system calls cannot be confined", error);
     say_prepared(socket, FrameKind::value, wrong.bytes());

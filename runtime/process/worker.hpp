@@ -47,6 +47,10 @@ struct Refusal {
     std::int32_t error = 0;  ///< errno, for out_of_resources
 };
 
+/// sysexits.h: EX_PROTOCOL. The exit status of a server or worker that cannot understand its own
+/// program.
+inline constexpr int kExitProtocol = 76;
+
 /// Prepares, then serves until the program hangs up.
 [[noreturn]] void serve_calls(Descriptor socket, const WorkerSetup& setup,
                               detail::ProcessHandler handler) noexcept;

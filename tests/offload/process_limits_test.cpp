@@ -16,6 +16,8 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sched.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -175,6 +177,27 @@ TEST(ProcessLimits, OfGrowthReplaceAWorkerThatHasGrownAndNoOther) {
     EXPECT_EQ(pool.figures().recycled, 1U);
 }
 
+TEST(ProcessLimits, ThatAreAsLargeAsCanBeLimitNothing) {
+    constexpr std::uint64_t kMost = ~std::uint64_t{0};
+    ProcessPool pool{{.workers = 1,
+                      .limits = {.address_space_bytes = kMost,
+                                 .cpu_seconds = kMost,
+                                 .open_files = kMost,
+                                 .calls = kMost,
+                                 .growth_bytes = kMost}}};
+    auto cpu_limit = [] {
+        rlimit limit{};
+        ::getrlimit(RLIMIT_CPU, &limit);
+        return std::uint64_t{limit.rlim_cur};
+    };
+    pid_t first = pool.run<&leak>(kMiB);
+    for (int call = 0; call < 3; ++call) {
+        EXPECT_EQ(pool.run<&leak>(kMiB), first);
+        EXPECT_GE(pool.run(cpu_limit), std::uint64_t{1} << 33);
+    }
+    EXPECT_EQ(pool.figures().recycled, 0U);
+}
+
 // --- preload and initializer --------------------------------------------------------------------
 
 int made_by_preload = 0;
@@ -246,6 +269,80 @@ TEST(ProcessInitializer, ThatDiesFailsTheCallsWithItsNameAndTheSignal) {
     EXPECT_SAYS(text, "in the initializer");
     EXPECT_SAYS(text, "die_at_once");
     EXPECT_SAYS(text, "signal 9");
+}
+
+const char* messages_path() {
+    return std::getenv("WEFT_TEST_MESSAGES");  // NOLINT(concurrency-mt-unsafe)
+}
+
+/// A FIFO for functions without arguments, by its name in the environment.
+struct NamedMessenger : Messenger {
+    NamedMessenger() {
+        ::setenv("WEFT_TEST_MESSAGES", path().c_str(), 1);  // NOLINT(concurrency-mt-unsafe)
+    }
+    ~NamedMessenger() { ::unsetenv("WEFT_TEST_MESSAGES"); }  // NOLINT(concurrency-mt-unsafe)
+};
+
+TEST(ProcessInitializer, HasTheProcessorTimeOfACallAndNoMore) {
+    NamedMessenger messenger;
+    ProcessPool pool{{.workers = 1, .limits = {.cpu_seconds = 1}, .initializer = [] {
+                          Messenger::tell(messages_path(), ::getpid());
+                          for (std::atomic<unsigned> busy{0};; ++busy) {
+                          }
+                      }}};
+    std::string text;
+    std::thread beside([&] { text = error_of([&] { pool.run([] { return 1; }); }); });
+    Watched worker(messenger.hear());
+    EXPECT_TRUE(worker.ends());
+    pool.shutdown();
+    beside.join();
+}
+
+/// What the kernel does when a process takes another user's rights, which this one may not be able
+/// to.
+void lose_the_death_signal() {
+    constexpr uid_t kNobody = 65534;
+    if (::geteuid() != 0 || ::setresuid(kNobody, kNobody, kNobody) != 0) {
+        ::prctl(PR_SET_PDEATHSIG, 0);
+    }
+}
+
+TEST(ProcessInitializer, ThatTakesAnotherUsersRightsLeavesAWorkerThatDiesWithItsServer) {
+    ProcessPool pool{{.workers = 1, .initializer = weft::process_function<&lose_the_death_signal>}};
+    EXPECT_EQ(pool.run([] {
+        int number = 0;
+        ::prctl(PR_GET_PDEATHSIG, &number);
+        return number;
+    }),
+              SIGKILL);
+}
+
+/// A program that stands still while its pool's worker is in its initializer, has no death signal
+/// there, and has lost its server.
+void be_a_stopped_program() {
+    ProcessPool pool{{.workers = 1, .initializer = [] {
+                          ::prctl(PR_SET_PDEATHSIG, 0);
+                          Messenger::tell(messages_path(), ::getpid());
+                          Messenger::tell(messages_path(), ::getppid());
+                          for (pid_t server = ::getppid(); ::getppid() == server;) ::sched_yield();
+                      }}};
+    Messenger::tell(messages_path(), ::getpid());
+    pool.run([] {});
+}
+
+TEST(ProcessInitializer, DuringWhichTheServerHasDiedEndsItsWorker) {
+    NamedMessenger messenger;
+    ProcessPool pool{{.workers = 1}};
+    std::thread caller([&] { weft::test::death_of([&] { pool.run<&be_a_stopped_program>(); }); });
+    Watched program(messenger.hear());
+    Watched worker(messenger.hear());
+    Watched server(messenger.hear());
+    program.kill(SIGSTOP);
+    server.kill(SIGKILL);
+    EXPECT_TRUE(worker.ends());
+    program.kill(SIGKILL);
+    caller.join();
+    if (worker.lives()) worker.kill(SIGKILL);
 }
 
 // Two that fail one after the other, and never at the same time.

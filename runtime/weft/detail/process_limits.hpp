@@ -16,8 +16,9 @@ struct ProcessLimits {
     /// Its address space, that of the program's image included (RLIMIT_AS). Beyond it allocations
     /// fail: a call that lets std::bad_alloc out fails with that, and the worker lives on.
     std::uint64_t address_space_bytes = 0;
-    /// Processor time of one call, all threads together, in whole seconds rounded up (RLIMIT_CPU).
-    /// Beyond it SIGXCPU kills the worker, and the call fails with WorkerDied.
+    /// Processor time of one call, or of the initializer, all threads together, in whole seconds
+    /// rounded up (RLIMIT_CPU). Beyond it SIGXCPU kills the worker, and the call fails with
+    /// WorkerDied. More than 2^33 is none.
     std::uint64_t cpu_seconds = 0;
     /// Descriptors (RLIMIT_NOFILE); a worker has five of its own.
     std::uint64_t open_files = 0;
