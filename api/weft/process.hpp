@@ -17,7 +17,8 @@
 // Its standard input is empty, its standard output is the program's, and its standard error is a
 // pipe: what comes out of it is written to the program's standard error before the call returns,
 // and the end of it is in WorkerDied. If the program's takes nothing for a second, what workers
-// write is dropped until it does. The pipe ends with the worker, also for processes it has started.
+// write is dropped until it does. The pipe ends with the worker, also for processes it has started,
+// and so do these, unless they have left its process group.
 // The program must be linked with weft_main, which the CMake target weft::weft and pkg-config do.
 //
 // Who comes in: any task of weft's, or any plain thread, which then blocks. A call runs at most

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <new>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <vector>
 
@@ -34,8 +35,10 @@ constexpr int kControlFd = 3;
 bool wrapped = false;
 char** program_argv = nullptr;
 
-/// What the program tells its server in the environment: "fd:parent:setup", where the setup is its
-/// bytes in hexadecimal. Both are the same executable, but perhaps not with the same library.
+/// What the program tells its server in the environment: "weftVERSION:fd:parent:setup", where the
+/// setup is its bytes in hexadecimal. Both are the same executable, but perhaps not with the same
+/// library: one that was exchanged under the running program may have another version.
+constexpr std::string_view kOrdersBegin = "weft";
 struct Orders {
     int control = -1;
     pid_t parent = 0;
@@ -55,9 +58,14 @@ void set_signals() {
 class ForkServer {
 public:
     ForkServer(const Orders& orders, detail::ProcessHandler handler)
-        : control_(orders.control), setup_(orders.setup), handler_(handler) {}
+        : control_(orders.control),
+          program_(orders.parent),
+          setup_(orders.setup),
+          handler_(handler) {}
 
     [[noreturn]] void run();
+    /// From a signal handler too.
+    [[noreturn]] void finish() noexcept;
 
 private:
     struct Child {
@@ -73,9 +81,12 @@ private:
     int hand_over(const Child& child) noexcept;
     int send(FrameKind kind, std::uint64_t ticket, int number, int passed = -1) noexcept;
     void report(FrameKind kind, std::uint64_t ticket, int number);
-    [[noreturn]] void finish();
+
+    void die_with_the_program() noexcept;
+    static void on_continue(int number) noexcept;
 
     Descriptor control_;
+    pid_t program_;
     Descriptor child_signal_;
     WorkerSetup setup_;
     detail::ProcessHandler handler_;
@@ -98,6 +109,7 @@ void ForkServer::preload() {
 void ForkServer::run() {
     preload();
     set_signals();  // once more: what it has set for itself is neither the server's nor the workers'
+    die_with_the_program();
     sigset_t child_ended;
     sigemptyset(&child_ended);
     sigaddset(&child_ended, SIGCHLD);
@@ -114,6 +126,25 @@ void ForkServer::run() {
         if (watched[1].revents != 0) reap_children();
         if (watched[0].revents != 0) take_request();
     }
+}
+
+ForkServer* the_server = nullptr;
+
+/// SIGKILL would end the server and its workers, and leave what those have started. SIGCONT goes on
+/// where somebody has stopped the server, and its handler also where it is stuck in some output.
+void ForkServer::die_with_the_program() noexcept {
+    the_server = this;
+    struct sigaction action{};
+    action.sa_handler = &ForkServer::on_continue;
+    action.sa_flags = SA_RESTART;
+    ::sigaction(SIGCONT, &action, nullptr);
+    ::prctl(PR_SET_PDEATHSIG, SIGCONT);
+    if (::getppid() != program_) finish();
+}
+
+/// Others send it too, for their own reasons.
+void ForkServer::on_continue(int) noexcept {
+    if (::getppid() != the_server->program_) the_server->finish();
 }
 
 void ForkServer::take_request() {
@@ -137,8 +168,14 @@ void ForkServer::reap_children() {
     // One signal may stand for several ends, so each child is asked. A worker's number stays taken
     // until this reaps it.
     std::erase_if(children_, [this](const Child& child) {
+        siginfo_t ended{};
+        constexpr int kAsk = WEXITED | WNOHANG | WNOWAIT;
+        bool asked = ::waitid(P_PID, static_cast<id_t>(child.pid), &ended, kAsk) == 0;
+        if (asked && ended.si_pid == 0) return false;
+        // What it has started goes with it, while its number, which is the group's, is still taken.
+        ::kill(-child.pid, SIGKILL);
         int status = 0;
-        if (::waitpid(child.pid, &status, WNOHANG) == 0) return false;
+        ::waitpid(child.pid, &status, 0);
         report(FrameKind::exited, child.ticket, status);
         return true;
     });
@@ -183,6 +220,10 @@ void ForkServer::become_worker(pid_t server, Descriptor socket) {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     // Orphaned before that line: nobody would have told us.
     if (::getppid() != server) ::_exit(EXIT_SUCCESS);
+    // A group of its own: what it starts can be ended together with it.
+    ::setpgid(0, 0);
+    ::signal(SIGTTOU, SIG_IGN);  // and it prints from there, also where `stty tostop` is set
+    ::signal(SIGCONT, SIG_DFL);
     control_.close();
     child_signal_.close();
     const rlimit no_core{0, 0};
@@ -209,8 +250,11 @@ void ForkServer::report(FrameKind kind, std::uint64_t ticket, int number) {
     if (send(kind, ticket, number) != 0) finish();
 }
 
-void ForkServer::finish() {
-    for (const Child& child : children_) ::kill(child.pid, SIGKILL);
+void ForkServer::finish() noexcept {
+    for (const Child& child : children_) {
+        ::kill(-child.pid, SIGKILL);
+        ::kill(child.pid, SIGKILL);  // it may not lead its group yet
+    }
     for (const Child& child : children_) {
         while (::waitpid(child.pid, nullptr, 0) < 0 && errno == EINTR) {
         }
@@ -225,11 +269,11 @@ bool is_seqpacket_socket(int fd) {
 }
 
 bool read_orders(const char* text, Orders& orders) {
+    unsigned version = 0;
     long parent = 0;
     int used = 0;
-    if (std::sscanf(text, "%d:%ld:%n", &orders.control, &parent, &used) != 2 || used == 0) {
-        return false;
-    }
+    int found = std::sscanf(text, "weft%u:%d:%ld:%n", &version, &orders.control, &parent, &used);
+    if (found != 3 || used == 0 || version != kFrameVersion) return false;
     const char* digits = text + used;
     if (std::strlen(digits) != kSetupDigits) return false;
     auto* bytes = reinterpret_cast<unsigned char*>(&orders.setup);
@@ -266,15 +310,17 @@ void fill_standard_descriptors() {
 class ServerEnvironment {
 public:
     explicit ServerEnvironment(const WorkerSetup& setup) {
-        orders_ = std::string(kVariable) + "=" + std::to_string(kControlFd) + ":" +
-                  std::to_string(::getpid()) + ":";
+        const std::string name = std::string(kVariable) + "=";
+        orders_ = name + std::string(kOrdersBegin) + std::to_string(kFrameVersion) + ":" +
+                  std::to_string(kControlFd) + ":" + std::to_string(::getpid()) + ":";
         for (std::byte byte : std::as_bytes(std::span(&setup, 1))) {
             constexpr const char* kDigits = "0123456789abcdef";
             orders_ += kDigits[std::to_integer<unsigned>(byte) >> 4];
             orders_ += kDigits[std::to_integer<unsigned>(byte) & 15];
         }
         for (char** variable = environ; variable != nullptr && *variable != nullptr; ++variable) {
-            list_.push_back(*variable);
+            // Of two with one name the first is found, and the server would run main.
+            if (!std::string_view(*variable).starts_with(name)) list_.push_back(*variable);
         }
         list_.push_back(orders_.data());
         list_.push_back(nullptr);
@@ -373,8 +419,11 @@ void enter_main(char** argv, ProcessHandler handler) {
     if (text == nullptr) return;
     rt::process::Orders orders;
     bool valid = rt::process::read_orders(text, orders);
+    bool for_server = std::string_view(text).starts_with(rt::process::kOrdersBegin);
     ::unsetenv(rt::process::kVariable);  // NOLINT(concurrency-mt-unsafe)
     if (valid) rt::process::become_server(orders, handler);
+    // Meant for a server: main must not run once more, beside the one that waits for an answer.
+    if (for_server) ::_exit(rt::process::kExitProtocol);
     std::fprintf(stderr, "weft: %s is set, but not by weft: ignored\n", rt::process::kVariable);
 }
 

@@ -16,6 +16,9 @@
 // killed, the kernel kills the workers (PDEATHSIG, which is about the thread that forked: the
 // server has but one). The server has PDEATHSIG too, about the pool's manager thread that spawned
 // it. Nobody who could outlive the program holds an end of a socket of ours.
+// Each worker leads a process group, so that what it has started ends with it: the server kills the
+// group when it reaps the leader, the program does so (Linux 6.9) when it has lost the server. Who
+// has left the group (setsid) has left weft.
 //
 // Rejected: a hook in libweft's own static initialisation (in shared builds it runs before the
 // program's globals are made), forking from the program (see above), and a helper executable (it

@@ -80,6 +80,13 @@ int queue_signal(const Descriptor& pidfd, int signal, std::uint64_t value) noexc
     return ::syscall(SYS_pidfd_send_signal, pidfd.get(), signal, &info, 0U) == 0 ? 0 : -errno;
 }
 
+int kill_group_by_pidfd(const Descriptor& pidfd) noexcept {
+    constexpr unsigned kGroup = 1U << 2;  // PIDFD_SIGNAL_PROCESS_GROUP, which older headers lack
+    if (!pidfd.open()) return -EBADF;
+    return ::syscall(SYS_pidfd_send_signal, pidfd.get(), SIGKILL, nullptr, kGroup) == 0 ? 0
+                                                                                        : -errno;
+}
+
 int reap(const Descriptor& pidfd, int& status) noexcept {
     constexpr auto kPidfd = static_cast<idtype_t>(3);  // P_PIDFD, which older headers lack
     siginfo_t info{};

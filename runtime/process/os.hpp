@@ -54,6 +54,8 @@ int open_pidfd(pid_t pid, Descriptor& pidfd) noexcept;
 int kill_by_pidfd(const Descriptor& pidfd, int signal) noexcept;
 /// The same with a value that the receiver finds in its siginfo.
 int queue_signal(const Descriptor& pidfd, int signal, std::uint64_t value) noexcept;
+/// SIGKILL to the group that the process leads, or led. -EINVAL before Linux 6.9.
+int kill_group_by_pidfd(const Descriptor& pidfd) noexcept;
 /// Takes a child's end, waiting for it. Returns 0 and the wait status as waitpid() gives it.
 /// -ECHILD: the program has taken it already (or ignores SIGCHLD), or it is not our child.
 int reap(const Descriptor& pidfd, int& status) noexcept;

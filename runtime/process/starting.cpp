@@ -121,6 +121,7 @@ void Pool::on_server_lost(const char* what) noexcept {
             remove(worker);
             continue;
         }
+        kill_group_by_pidfd(worker.pidfd);
         Lock lock(lock_);
         kill(worker);
         ++i;
@@ -146,6 +147,12 @@ void Pool::on_server_lost(const char* what) noexcept {
                             : " in the program's static constructors, or in the preload ";
     std::string_view step = was_ready ? std::string_view() : setup_.preload.name.substr(0, 120);
     char text[kTextBytes];
+    if (!was_ready && known && WIFEXITED(status) && WEXITSTATUS(status) == kExitProtocol) {
+        return start_failed(
+            "the fork server is of another version of weft: the program or its library has been "
+            "exchanged while it runs, and has to be started anew",
+            0);
+    }
     std::snprintf(text, sizeof text, "the fork server %s%s%.*s (%s)", what, where,
                   static_cast<int>(step.size()), step.data(), end);
     start_failed(text, 0);

@@ -291,6 +291,106 @@ TEST(ProcessEnd, OfThePoolLeavesTheDescriptorsAsTheyWere) {
     EXPECT_EQ(count(), before);
 }
 
+// --- what a worker has started ------------------------------------------------------------------
+
+constexpr int kChildrenMax = 32;
+
+/// Starts as many processes as it may, kChildrenMax at most; each tells its pid, and hangs.
+int start_children(const std::string& path) {
+    const rlimit few{kChildrenMax, kChildrenMax};
+    ::setrlimit(RLIMIT_NPROC, &few);  // does not bind who is root
+    int started = 0;
+    for (; started < kChildrenMax; ++started) {
+        pid_t child = ::fork();
+        if (child == 0) {
+            Messenger::tell(path, ::getpid());
+            hang();
+        }
+        if (child < 0) break;
+    }
+    return started;
+}
+
+std::vector<Watched> hear_of_children(const Messenger& messenger, int count) {
+    std::vector<Watched> children;
+    while (count-- > 0) children.emplace_back(messenger.hear());
+    return children;
+}
+
+void expect_all_end(const std::vector<Watched>& processes) {
+    bool all = std::ranges::all_of(processes, &Watched::ends);
+    EXPECT_TRUE(all);
+    for (const Watched& process : processes) {
+        if (process.lives()) process.kill(SIGKILL);
+    }
+}
+
+TEST(ProcessChildren, OfAWorkerThatIsKilledEndWithIt) {
+    ProcessPool pool{{.workers = 1}};
+    Messenger messenger;
+    int started = pool.run([](std::string path) { return start_children(path); }, messenger.path());
+    if (started == 0) GTEST_SKIP() << "this user may have no more processes";
+    std::vector<Watched> children = hear_of_children(messenger, started);
+    for (const Watched& child : children) EXPECT_TRUE(child.lives());
+    weft::test::death_of([&] { pool.run([] { ::raise(SIGKILL); }); });
+    expect_all_end(children);
+    EXPECT_EQ(pool.run([] { return 1; }), 1);
+}
+
+TEST(ProcessChildren, OfAWorkerEndWithThePool) {
+    Messenger messenger;
+    std::vector<Watched> children;
+    {
+        ProcessPool pool{{.workers = 1}};
+        int started =
+            pool.run([](std::string path) { return start_children(path); }, messenger.path());
+        children = hear_of_children(messenger, started);
+    }
+    expect_all_end(children);
+}
+
+TEST(ProcessChildren, OfAWorkerEndWithItsServer) {
+    if (!weft::test::kernel_kills_groups()) GTEST_SKIP() << "Linux before 6.9";
+    ProcessPool pool{{.workers = 1}};
+    Messenger messenger;
+    Watched server(pool.run([] { return ::getppid(); }));
+    int started = pool.run([](std::string path) { return start_children(path); }, messenger.path());
+    std::vector<Watched> children = hear_of_children(messenger, started);
+    server.kill(SIGKILL);
+    expect_all_end(children);
+    EXPECT_EQ(pool.run([] { return 1; }), 1);
+}
+
+TEST(ProcessChildren, OfAWorkerEndWithAProgramThatIsKilledThoughTheServerWasStopped) {
+    for (bool stopped : {false, true}) {
+        Messenger messenger;
+        ProcessPool pool{{.workers = 1}};
+        std::thread caller([&] {
+            death_of([&] {
+                pool.run(
+                    [](std::string path) {
+                        Messenger::tell(path, ::getpid());
+                        Messenger::tell(path, weft::to_process([] { return ::getppid(); }));
+                        Messenger::tell(path, weft::to_process([] {
+                                            pid_t child = ::fork();
+                                            if (child == 0) hang();
+                                            return child;
+                                        }));
+                        hang();
+                    },
+                    messenger.path());
+            });
+        });
+        Watched program(messenger.hear());
+        Watched server(messenger.hear());
+        std::vector<Watched> children = hear_of_children(messenger, 1);
+        if (stopped) server.kill(SIGSTOP);
+        program.kill(SIGKILL);
+        expect_all_end(children);
+        caller.join();
+    }
+}
+
 // A whole program for the tests below to end: a worker that has a pool of its own.
 
 /// Tells its pid, then that of its pool's server, and of a worker there that is busy for ever. Ends

@@ -7,6 +7,7 @@
 
 #include <weft/process.hpp>
 
+#include <cerrno>
 #include <cstdlib>
 #include <functional>
 #include <string>
@@ -141,6 +142,14 @@ inline int worker_socket() {
         }
     }
     std::abort();
+}
+
+/// Whether a signal can be sent to a process group by the pidfd of its leader: Linux 6.9.
+inline bool kernel_kills_groups() {
+    rt::process::Descriptor self;
+    if (rt::process::open_pidfd(::getpid(), self) != 0) return false;
+    constexpr unsigned kGroup = 1U << 2;
+    return ::syscall(SYS_pidfd_send_signal, self.get(), 0, nullptr, kGroup) == 0 || errno != EINVAL;
 }
 
 /// In a worker: waits to be killed.
