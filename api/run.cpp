@@ -67,6 +67,8 @@ detail::EngineOptions to_engine_options(const RunOptions& options, Runtime* runt
         throw std::invalid_argument(
             "RunOptions: arena_nice = " + std::to_string(options.arena_nice) + " is not 0 to 19");
     result.arena_nice = options.arena_nice;
+    result.workers_yield_cores = options.core_budget != CoreBudget::off;
+    result.arena_yields_cores = options.core_budget == CoreBudget::strict;
     result.abandoned_grace = options.abandoned_grace;
     detail::check_stack_size(options.stack_size);
     detail::check_stack_size(options.main_stack_size);

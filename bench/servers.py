@@ -1,4 +1,4 @@
-"""What the programs that compare servers share: a server's life, and how the Go ones are built."""
+"""What the programs that compare servers share: a server's life, and how those in Go and Rust are built."""
 
 import os
 import pathlib
@@ -52,3 +52,23 @@ def build_go(source):
     environment = {**os.environ, "GO111MODULE": "off"}
     built = subprocess.run(["go", "build", "-o", program, source], env=environment, check=False)
     return program if built.returncode == 0 else None
+
+
+def build_crate(source):
+    """The program, from Debian's crates where those are, else from crates.io; None where cargo is missing or fails."""
+    if not shutil.which("cargo"):
+        return None
+    crate = OUT / source.name
+    shutil.copytree(source, crate, dirs_exist_ok=True)
+    command = ["cargo", "build", "--release", "--quiet"]
+    if pathlib.Path("/usr/share/cargo/registry").is_dir():
+        config = crate / ".cargo"
+        config.mkdir(exist_ok=True)
+        (config / "config.toml").write_text(
+            '[source.crates-io]\nreplace-with = "debian"\n'
+            '[source.debian]\ndirectory = "/usr/share/cargo/registry"\n'
+        )
+        command.append("--offline")
+    if subprocess.run(command, cwd=crate, check=False).returncode != 0:
+        return None
+    return crate / "target" / "release" / source.name

@@ -41,6 +41,10 @@ void set_nice_of_this_thread(int value) noexcept { ::setpriority(PRIO_PROCESS, 0
 
 // oneTBB itself would make its state for any thread that asks.
 thread_local bool is_arenas_thread = false;
+// The serial number of the arena among whose threads this one counts; one that was in an arena at its end still says so.
+thread_local std::uint64_t counted_in = 0;
+// Functions of calls that are on this thread's stack.
+thread_local unsigned functions_below = 0;
 
 /// What is allocated while it lives is not asked for by LeakSanitizer.
 struct OutOfSight {
@@ -60,8 +64,9 @@ struct OutOfSight {
 /// an arena that lowers nothing sets it too, once any other has.
 class Greeter : public oneapi::tbb::task_scheduler_observer {
 public:
-    Greeter(oneapi::tbb::task_arena& arena, int base, int nice)
-        : task_scheduler_observer(arena), base_(base), nice_(nice) {
+    Greeter(oneapi::tbb::task_arena& arena, int base, int nice, ArenaSlots& slots,
+            std::uint64_t serial)
+        : task_scheduler_observer(arena), base_(base), nice_(nice), slots_(slots), serial_(serial) {
         if (nice_ != 0) any_has.store(true);
         sets_nice_ = any_has.load();
         // Of what this makes, a thread that is still in the arena keeps the last reference after our end: in memory of oneTBB's
@@ -73,10 +78,12 @@ public:
 
     void on_scheduler_entry(bool) override {
         is_arenas_thread = true;
+        if (std::exchange(counted_in, serial_) != serial_) slots_.entered();
         if (sets_nice_) set_nice_of_this_thread(base_ + nice_);
     }
     void on_scheduler_exit(bool) override {
         is_arenas_thread = false;
+        if (std::exchange(counted_in, 0) == serial_) slots_.left();
         if (sets_nice_) set_nice_of_this_thread(base_);
     }
 
@@ -84,6 +91,8 @@ private:
     static inline std::atomic<bool> any_has{false};
     const int base_;
     const int nice_;
+    ArenaSlots& slots_;
+    const std::uint64_t serial_;
     bool sets_nice_;
 };
 
@@ -124,10 +133,17 @@ private:
     const unsigned cores_;
 };
 
+std::uint64_t next_serial() noexcept {
+    static std::atomic<std::uint64_t> last{0};
+    return last.fetch_add(1) + 1;
+}
+
 }  // namespace
 
 struct Arena::Impl {
     const detail::ArenaOptions options;
+    const std::shared_ptr<ArenaSlots> slots;
+    const std::uint64_t serial = next_serial();
     const int base_nice = nice_of_this_thread();
     Parallelism parallelism;
     // No slot is kept for outside threads: workers of weft never enter.
@@ -140,11 +156,12 @@ struct Arena::Impl {
     ArenaCall::Impl* first = nullptr;  // all calls that have not ended
     detail::OffloadMeter meter;
 
-    explicit Impl(const detail::ArenaOptions& given)
+    Impl(const detail::ArenaOptions& given, std::shared_ptr<ArenaSlots> given_slots)
         : options(given),
+          slots(std::move(given_slots)),
           parallelism(given.cores),
           arena(static_cast<int>(given.cores), 0),
-          greeter(arena, base_nice, given.nice) {}
+          greeter(arena, base_nice, given.nice, *slots, serial) {}
 
     void add(ArenaCall::Impl& call) {
         std::lock_guard guard(mutex);
@@ -167,7 +184,9 @@ struct Arena::Impl {
                 meter.began(call.call);
             }
             call.call.group = current_group();
+            ++functions_below;
             call_offloaded(call.call);
+            --functions_below;
         });
     }
     void run_within_limit(ArenaCall::Impl& call) noexcept {
@@ -180,7 +199,7 @@ struct Arena::Impl {
                 ~BackInOuter() { greeter.on_scheduler_entry(true); }
             } back_in_outer{greeter};
             oneapi::tbb::task_arena few(static_cast<int>(call.threads_most), 1);
-            Greeter greets(few, base_nice, options.nice);
+            Greeter greets(few, base_nice, options.nice, *slots, serial);
             few.execute([&] { run(call); });
         } catch (...) {
             // oneTBB's own: it had no memory.
@@ -203,9 +222,14 @@ struct Arena::Impl {
     }
 };
 
-Arena::Arena(const detail::ArenaOptions& options) : impl_(new Impl(options)) {}
+Arena::Arena(const detail::ArenaOptions& options)
+    : Arena(options, std::make_shared<ArenaSlots>(options.cores)) {}
+
+Arena::Arena(const detail::ArenaOptions& options, std::shared_ptr<ArenaSlots> slots)
+    : impl_(new Impl(options, std::move(slots))) {}
 
 Arena::~Arena() {
+    impl_->slots->allow(impl_->options.cores);
     close(detail::Outstanding::drain);
     join();
 }
@@ -260,6 +284,22 @@ detail::ExecutorFigures Arena::figures() const noexcept {
     figures.threads = impl_->options.cores;
     figures.idle = figures.threads - std::min(figures.threads, figures.running);
     return figures;
+}
+
+ArenaSlots& Arena::slots() noexcept { return *impl_->slots; }
+
+void Arena::allow(unsigned threads) noexcept {
+    for (unsigned surplus = impl_->slots->allow(threads); surplus > 0; --surplus) {
+        try {
+            // Threads take what was enqueued when they have nothing below them that others wait for. Were that otherwise, this
+            // one would be as if it had not been sent.
+            impl_->arena.enqueue([slots = impl_->slots] {
+                functions_below == 0 ? slots->park() : slots->not_sent(1);
+            });
+        } catch (...) {
+            return impl_->slots->not_sent(surplus);
+        }
+    }
 }
 
 const void* current_group() noexcept {

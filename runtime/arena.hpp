@@ -7,6 +7,7 @@
 
 #include <memory>
 
+#include "core_budget.hpp"
 #include "offload.hpp"
 
 namespace weft::rt {
@@ -30,6 +31,8 @@ private:
 class Arena {
 public:
     explicit Arena(const detail::ArenaOptions& options);
+    /// `slots` tells others of its threads, and may outlive it.
+    Arena(const detail::ArenaOptions& options, std::shared_ptr<ArenaSlots> slots);
     /// Waits for its calls.
     ~Arena();
     Arena(const Arena&) = delete;
@@ -42,6 +45,10 @@ public:
     /// Blocks until none is left.
     void join() noexcept;
     detail::ExecutorFigures figures() const noexcept;
+
+    ArenaSlots& slots() noexcept;
+    /// Any thread: so many of its threads may work from here on, one at least; the others are parked as they come to it.
+    void allow(unsigned threads) noexcept;
 
 private:
     struct Impl;

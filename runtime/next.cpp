@@ -193,6 +193,7 @@ TaskCore* Worker::found(TaskCore* task) noexcept {
 }
 
 TaskCore* Worker::look_everywhere() noexcept {
+    looks_.store(looks_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
     look_around();
     if (TaskCore* task = pop_own()) return task;
     auto& workers = scheduler.workers();
@@ -215,7 +216,8 @@ TaskCore* Worker::search() noexcept {
     int rounds = scheduler.simulation() != nullptr ? 1 : kSearchRounds;
     for (int round = 0; round < rounds; ++round) {
         if (TaskCore* task = look_everywhere()) return found_by_search(task);
-        if (leave_.load()) break;
+        // The arena's threads compute meanwhile if it sleeps; where a core is free it may as well look on.
+        if (leave_.load() || scheduler.cores_taken()) break;
         for (int i = 0; i < kRelaxPerRound; ++i) detail::cpu_relax();
     }
     return nullptr;
@@ -264,10 +266,13 @@ void Worker::sleep() noexcept {
         return;
     }
     bool has_driver = false;
+    const bool timed = scheduler.arena_yields_cores();
+    if (timed) awake_time_.fell_asleep(scheduler.now());
     if (Simulation* simulation = scheduler.simulation())
         simulation->sleep(*this);
     else
         has_driver = sleep_on_parker();
+    if (timed) awake_time_.woke(scheduler.now());
     searching_ = !idle.cancel_sleep(id);
     // Not before: what it makes runnable might wake it by a token of its own.
     if (has_driver) deliver_events();

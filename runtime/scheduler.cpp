@@ -61,7 +61,8 @@ Scheduler::Scheduler(const SchedulerOptions& options)
       simulation_(options.simulated ? std::make_unique<Simulation>(options.seed, options.network)
                                     : nullptr),
       driver_(simulation_ ? simulation_->make_driver() : make_driver(options.poller)),
-      idle_(options.workers) {
+      idle_(options.workers),
+      arena_slots_(std::make_shared<ArenaSlots>(options.cores)) {
     install_overflow_handler();
     Rivals rivals = options.workers > 1 ? Rivals::thieves : Rivals::none;
     for (unsigned i = 0; i < options.workers; ++i)
@@ -75,6 +76,7 @@ Scheduler::~Scheduler() {
     stop();
     // Before anything goes that a call still running there could touch.
     join_threads();
+    budget_keeper_.reset();
     arena_.reset();
     {
         std::lock_guard guard(living_runtimes().mutex);
@@ -218,7 +220,14 @@ Arena& Scheduler::arena() {
     std::lock_guard guard(offload_mutex_);
     if (arena_ == nullptr)
         arena_ = std::make_unique<Arena>(
-            detail::ArenaOptions{.cores = options_.cores, .nice = options_.arena_nice});
+            detail::ArenaOptions{.cores = options_.cores, .nice = options_.arena_nice},
+            arena_slots_);
+    // In a simulation the workers are fibers of one thread.
+    if (arena_yields_cores() && simulation_ == nullptr && budget_keeper_ == nullptr) {
+        std::vector<const AwakeTime*> awake;
+        for (auto& worker : workers_) awake.push_back(&worker->awake_time());
+        budget_keeper_ = std::make_unique<BudgetKeeper>(options_.cores, std::move(awake), *arena_);
+    }
     return *arena_;
 }
 

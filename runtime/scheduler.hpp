@@ -15,6 +15,7 @@
 #include <thread>
 #include <vector>
 
+#include "core_budget.hpp"
 #include "driver.hpp"
 #include "fork_guard.hpp"
 #include "idle.hpp"
@@ -91,6 +92,14 @@ public:
     bool strict() const noexcept { return options_.strict; }
     bool debug() const noexcept { return options_.debug; }
     bool solo() const noexcept { return workers_.size() == 1; }
+    /// Whether there are more workers awake and threads at work in the arena than cores. One relaxed read while it is idle.
+    bool cores_taken() const noexcept {
+        const unsigned in_arena = arena_slots_->at_work();
+        if (in_arena == 0 || !options_.workers_yield_cores) return false;
+        return in_arena + workers_.size() - idle_.sleeping() > options_.cores;
+    }
+    ArenaSlots& arena_slots() noexcept { return *arena_slots_; }
+    bool arena_yields_cores() const noexcept { return options_.arena_yields_cores; }
     std::size_t stack_bytes() const noexcept { return options_.stack_bytes; }
     const SchedulerOptions& options() const noexcept { return options_; }
 
@@ -139,7 +148,9 @@ private:
     detail::SpinLock main_lock_;
     std::mutex offload_mutex_;
     std::unique_ptr<Threads> threads_;
+    std::shared_ptr<ArenaSlots> arena_slots_;
     std::unique_ptr<Arena> arena_;
+    std::unique_ptr<BudgetKeeper> budget_keeper_;
     std::atomic<std::int64_t> swallowed_cancels_{0};
     std::atomic<DriverUse> driver_use_{DriverUse::none};
     std::atomic<std::int64_t> poll_until_{INT64_MIN};

@@ -59,9 +59,11 @@ void Worker::run_on_this_thread() {
     adopt_thread_stack(native_);
     stack = &native_;
     set_current_worker(this);
+    if (scheduler.arena_yields_cores()) awake_time_.woke(std::chrono::steady_clock::now());
     Stack& first = take_spare();
     switch_stack(*this, native_, first, nullptr, nullptr);
     set_current_worker(nullptr);
+    if (scheduler.arena_yields_cores()) awake_time_.fell_asleep(std::chrono::steady_clock::now());
     leave_thread_stack(native_);
     leave_.store(false);
     give_spares_back(2);

@@ -23,6 +23,7 @@
 #include <cstdint>
 
 #include "context.hpp"
+#include "core_budget.hpp"
 #include "deque.hpp"
 #include "inject.hpp"
 #include "parker.hpp"
@@ -82,6 +83,9 @@ public:
     Timers& timers() noexcept { return timers_; }
     Inject& mailbox() noexcept { return mailbox_; }
     Parker& parker() noexcept { return parker_; }
+    const AwakeTime& awake_time() const noexcept { return awake_time_; }
+    /// How often it has looked through all queues so far.
+    std::uint64_t looks() const noexcept { return looks_.load(std::memory_order_relaxed); }
     void start_timer(detail::TimerNode& node) noexcept;
     bool strict() const noexcept { return strict_; }
 
@@ -162,6 +166,8 @@ private:
     bool searching_ = false;
     bool slept_ = false;  // since it last had work
     std::atomic<bool> leave_{false};
+    std::atomic<std::uint64_t> looks_{0};
+    AwakeTime awake_time_;
     Random random_;
 };
 

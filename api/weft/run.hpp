@@ -67,6 +67,19 @@ private:
     bool from_environment_ = false;
 };
 
+/// How the workers and the arena (to_arena) of a runtime share RunOptions::cores. No one takes a core from code that runs.
+enum class CoreBudget : std::uint8_t {
+    /// Each as if the other were not there.
+    off,
+    /// While the threads at work in the arena and the workers that are awake are more than the cores, a worker with nothing to do
+    /// sleeps at once; else it looks around for 20 us first, since a wake takes as long.
+    yielding,
+    /// And the arena has no more threads than the busy workers leave cores, but one at least: a hundred times a second it is
+    /// told how many, and a thread too many is parked when it has done what it holds. Costs a thread that does this, and two
+    /// looks at the clock whenever a worker sleeps.
+    strict,
+};
+
 /// How a runtime is made. What the program sets wins over the environment, which sets the defaults.
 struct RunOptions {
     /// Threads that run tasks; 0: WEFT_WORKERS, or one for each core that the process may use (affinity mask and
@@ -87,6 +100,7 @@ struct RunOptions {
     /// held for longer while the cores are taken. oneTBB's threads are the process's, and keep the value in arenas that are not
     /// weft's; without the privilege to raise a priority (CAP_SYS_NICE) in later ones of weft's too.
     int arena_nice = 0;
+    CoreBudget core_budget = CoreBudget::yielding;
     /// How long the runtime's end waits for what abandon_on_cancel has left in threads. After ten seconds it names those calls
     /// on stderr; after this it goes on without them, and their threads are left to themselves.
     std::chrono::nanoseconds abandoned_grace = std::chrono::seconds(300);

@@ -88,8 +88,9 @@ int main(int argc, char** argv) {
         if (!options) return 0;
         auto tls = make_tls(*options);
         raise_descriptor_limit();
-        weft::run([&] { serve(*options, tls.get()); },
-                  {.workers = options->workers, .arena_nice = options->arena_nice});
+        weft::run([&] { serve(*options, tls.get()); }, {.workers = options->workers,
+                                                        .arena_nice = options->arena_nice,
+                                                        .core_budget = options->core_budget});
         return 0;
     } catch (const BadOption& e) {
         std::cerr << "compute_server: " << e.what() << std::endl;

@@ -1,6 +1,8 @@
 #include "options.hpp"
 
 #include <iostream>
+#include <map>
+#include <string>
 
 #include <CLI/CLI.hpp>
 
@@ -41,6 +43,12 @@ std::optional<Options> parse_options(int argc, char** argv) {
                    "Added to the nice value of the threads that compute pictures")
         ->check(CLI::Range(0, 19))
         ->capture_default_str();
+    const std::map<std::string, weft::CoreBudget> budgets{{"off", weft::CoreBudget::off},
+                                                          {"yielding", weft::CoreBudget::yielding},
+                                                          {"strict", weft::CoreBudget::strict}};
+    app.add_option("--core-budget", options.core_budget,
+                   "How those threads and the workers share the cores [yielding]")
+        ->transform(CLI::CheckedTransformer(budgets));
     CLI::Option* cert = app.add_option("--cert", options.cert, "Certificate chain, PEM: serve TLS")
                             ->check(CLI::ExistingFile);
     CLI::Option* key = app.add_option("--key", options.key, "The certificate's private key, PEM")

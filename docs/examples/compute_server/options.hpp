@@ -1,6 +1,8 @@
 // What the command line says.
 #pragma once
 
+#include <weft/run.hpp>
+
 #include <chrono>
 #include <cstddef>
 #include <optional>
@@ -15,6 +17,7 @@ struct Options {
     unsigned workers = 0;              ///< 0: one for each core
     std::ptrdiff_t compute_limit = 0;  ///< 0: one for each worker
     int arena_nice = 19;
+    weft::CoreBudget core_budget = weft::CoreBudget::yielding;
     std::string cert;  ///< PEM files; empty: no TLS
     std::string key;
     std::chrono::nanoseconds request_timeout = std::chrono::seconds(10);

@@ -36,6 +36,8 @@ struct EngineOptions {
     PollerKind poller = PollerKind::epoll;
     unsigned cores = 1;  // for the arena and the pool of threads
     int arena_nice = 0;
+    bool workers_yield_cores = true;                       // idle ones, to the arena
+    bool arena_yields_cores = false;                       // to busy workers
     Duration abandoned_grace = std::chrono::seconds(300);  // for threads, at the end
     ErrorSink error_sink = nullptr;                        // null: stderr
     void* error_sink_argument = nullptr;
