@@ -110,6 +110,9 @@ void ForkServer::run() {
     preload();
     set_signals();  // once more: what it has set for itself is neither the server's nor the workers'
     die_with_the_program();
+    // What workers have started, and left behind, is reaped here: a program that is the first process
+    // of its container knows nothing of them.
+    ::prctl(PR_SET_CHILD_SUBREAPER, 1);
     sigset_t child_ended;
     sigemptyset(&child_ended);
     sigaddset(&child_ended, SIGCHLD);
@@ -179,6 +182,14 @@ void ForkServer::reap_children() {
         report(FrameKind::exited, child.ticket, status);
         return true;
     });
+    for (siginfo_t left{};; left = {}) {
+        constexpr int kLook = WEXITED | WNOHANG | WNOWAIT;
+        if (::waitid(P_ALL, 0, &left, kLook) != 0 || left.si_pid == 0) break;
+        // A worker that has ended meanwhile has its turn with the signal of that.
+        auto is_it = [&](const Child& child) { return child.pid == left.si_pid; };
+        if (std::ranges::any_of(children_, is_it)) break;
+        ::waitpid(left.si_pid, nullptr, 0);
+    }
 }
 
 void ForkServer::fork_worker(std::uint64_t ticket, Descriptor socket) {
@@ -299,6 +310,9 @@ void fill_standard_descriptors() {
     if (::getppid() != orders.parent) ::_exit(EXIT_SUCCESS);
     ::prctl(PR_SET_NAME, "weft-forkserver");
     ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    // A program that is itself a worker is ended with its group; its server needs a moment longer.
+    ::signal(SIGTTOU, SIG_IGN);
+    ::setpgid(0, 0);
     ::fcntl(orders.control, F_SETFD, FD_CLOEXEC);
     fill_standard_descriptors();
     set_signals();
