@@ -402,6 +402,7 @@ public:
         while (total() < wanted) {
             std::discrete_distribution<unsigned> choose(weights_.begin(), weights_.end());
             At at = static_cast<At>(choose(random_));
+            if (2 * total() >= wanted) at = rarest(at);
             for (int look = 0; look < 200; ++look) {
                 if (signal_somebody(at)) break;
                 ::sched_yield();
@@ -417,6 +418,14 @@ public:
     unsigned stopped() const { return stopped_; }
 
 private:
+    /// One that chance has left out until now; else as it was.
+    At rarest(At otherwise) const {
+        for (std::size_t at = 0; at < kStates; ++at) {
+            if (weights_[at] != 0 && killed_[at] == 0) return static_cast<At>(at);
+        }
+        return otherwise;
+    }
+
     bool signal_somebody(At at) {
         if (at == At::server || at == At::server_forks) {
             Board::Slot& server = board->server;
