@@ -500,7 +500,7 @@ ProcessPoolOptions options_of(const Kind& kind) {
     options.limits.calls = kind.calls;
     if (kind.grows) options.limits.growth_bytes = std::uint64_t{16} << 20;
     if (kind.limited && !kSanitized) options.limits.address_space_bytes = kAddressSpace;
-    if (kind.asks) options.kill_grace = 3ms;
+    if (kind.asks) options.escalation = {.ask = 1ms, .terminate = 3ms};
     return options;
 }
 
@@ -719,7 +719,7 @@ void stop_yourself(std::string path) {
 TEST(ProcessStopped, WorkerOfACallThatRunsIntoItsTimeLimitIsReplaced) {
     for (auto grace : {0ms, 5ms}) {
         ProcessPoolOptions options{.workers = 1};
-        options.kill_grace = grace;
+        options.escalation.terminate = grace;
         ProcessPool pool(options);
         weft::test::Messenger messenger;
         weft::run([&] {
