@@ -29,10 +29,6 @@ void join_elsewhere(Join join) {
     join();
 }
 
-detail::Outstanding to_outstanding(Shutdown how) noexcept {
-    return how == Shutdown::kill ? detail::Outstanding::kill : detail::Outstanding::drain;
-}
-
 detail::ThreadsOptions to_engine_options(ThreadPoolOptions options) {
     detail::ThreadsOptions result;
     result.most =
@@ -78,7 +74,7 @@ ThreadPool::ThreadPool(ThreadPoolOptions options)
 ThreadPool::~ThreadPool() { shutdown(); }
 
 void ThreadPool::shutdown(Shutdown how) {
-    detail::close_threads(*threads_, to_outstanding(how));
+    detail::close_threads(*threads_, how);
     join_elsewhere([this] { detail::join_threads(*threads_); });
 }
 
@@ -92,7 +88,7 @@ Arena::Arena(const ArenaOptions& options)
 Arena::~Arena() { shutdown(); }
 
 void Arena::shutdown(Shutdown how) {
-    detail::close_arena(*arena_, to_outstanding(how));
+    detail::close_arena(*arena_, how);
     join_elsewhere([this] { detail::join_arena(*arena_); });
 }
 

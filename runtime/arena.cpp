@@ -230,7 +230,7 @@ Arena::Arena(const detail::ArenaOptions& options, std::shared_ptr<ArenaSlots> sl
 
 Arena::~Arena() {
     impl_->slots->allow(impl_->options.cores);
-    close(detail::Outstanding::drain);
+    close(Shutdown::drain);
     join();
 }
 
@@ -251,10 +251,10 @@ void Arena::enqueue(ArenaCall& call) {
     }
 }
 
-void Arena::close(detail::Outstanding outstanding) noexcept {
+void Arena::close(Shutdown how) noexcept {
     std::unique_lock guard(impl_->mutex);
     impl_->closing = true;
-    if (outstanding == detail::Outstanding::drain) return;
+    if (how == Shutdown::drain) return;
     for (ArenaCall::Impl* call = impl_->first; call != nullptr; call = call->next) {
         call->call.killed = !call->call.stop_asked.load();
         call->context.cancel_group_execution();

@@ -41,7 +41,7 @@ public:
     void enqueue(ArenaCall& call);
 
     /// From here on calls are refused; `kill` cancels those that are there.
-    void close(detail::Outstanding outstanding) noexcept;
+    void close(Shutdown how) noexcept;
     /// Blocks until none is left.
     void join() noexcept;
     detail::ExecutorFigures figures() const noexcept;

@@ -229,9 +229,7 @@ std::unique_ptr<rt::Threads, ThreadsDeleter> make_threads(const ThreadsOptions& 
     return std::unique_ptr<rt::Threads, ThreadsDeleter>(new rt::Threads(options));
 }
 
-void close_threads(rt::Threads& threads, Outstanding outstanding) noexcept {
-    threads.close(outstanding);
-}
+void close_threads(rt::Threads& threads, Shutdown how) noexcept { threads.close(how); }
 
 void join_threads(rt::Threads& threads) noexcept { threads.join(); }
 
@@ -279,7 +277,7 @@ std::unique_ptr<rt::Arena, ArenaDeleter> make_arena(const ArenaOptions& options)
     return std::unique_ptr<rt::Arena, ArenaDeleter>(new rt::Arena(options));
 }
 
-void close_arena(rt::Arena& arena, Outstanding outstanding) noexcept { arena.close(outstanding); }
+void close_arena(rt::Arena& arena, Shutdown how) noexcept { arena.close(how); }
 
 void join_arena(rt::Arena& arena) noexcept { arena.join(); }
 

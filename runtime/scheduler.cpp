@@ -109,7 +109,7 @@ void leave_behind(std::unique_ptr<Threads> threads) noexcept {
 // Only calls that abandon_on_cancel has left behind can be there: the others' tasks have ended.
 void Scheduler::join_threads() noexcept {
     if (threads_ == nullptr) return;
-    threads_->close(detail::Outstanding::drain);
+    threads_->close(Shutdown::drain);
     const Duration limit = options_.abandoned_grace;
     const auto now = std::chrono::steady_clock::now();
     const bool for_ever = limit > std::chrono::hours(24 * 365);

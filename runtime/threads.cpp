@@ -26,7 +26,7 @@ void CallList::unlink(OffloadCall& call) noexcept {
 Threads::Threads(ThreadsOptions options) : options_(std::move(options)) {}
 
 Threads::~Threads() {
-    close(detail::Outstanding::drain);
+    close(Shutdown::drain);
     join();
 }
 
@@ -144,14 +144,13 @@ void Threads::run() noexcept {
 
 // --- the end ------------------------------------------------------------------------------------------------------
 
-void Threads::close(detail::Outstanding outstanding) noexcept {
+void Threads::close(Shutdown how) noexcept {
     if (!is_ours()) return;
     CallList dropped;
     {
         std::lock_guard guard(mutex_);
         closing_ = true;
-        while (OffloadCall* call =
-                   outstanding == detail::Outstanding::kill ? queue_.first() : nullptr) {
+        while (OffloadCall* call = how == Shutdown::kill ? queue_.first() : nullptr) {
             queue_.unlink(*call);
             call->queued = false;
             meter_.taken_back();
@@ -163,7 +162,7 @@ void Threads::close(detail::Outstanding outstanding) noexcept {
         dropped.unlink(*call);
         fail_offload(*call, shut_down_error(options_.name, "before the call began"));
     }
-    if (outstanding == detail::Outstanding::kill) ask_running_to_stop();
+    if (how == Shutdown::kill) ask_running_to_stop();
 }
 
 /// One at a time, since those who hear of it are called without the lock, and the call may end meanwhile.

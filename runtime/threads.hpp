@@ -48,7 +48,7 @@ public:
     bool take_back(OffloadCall& call) noexcept;
 
     /// From here on calls are refused.
-    void close(detail::Outstanding outstanding) noexcept;
+    void close(Shutdown how) noexcept;
     /// Waits until all threads have ended, after close(). False: not by then.
     bool join(OffloadCall::Clock::time_point deadline) noexcept;
     void join() noexcept;

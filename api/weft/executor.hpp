@@ -9,7 +9,6 @@
 // has of its own.
 #pragma once
 
-#include <weft/detail/shutdown.hpp>
 #include <weft/offload.hpp>
 #include <weft/task.hpp>
 

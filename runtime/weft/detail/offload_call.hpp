@@ -17,6 +17,17 @@ class Arena;
 class Threads;
 }  // namespace weft::rt
 
+namespace weft {
+
+/// What becomes of the calls that an executor has when it is shut down.
+enum class Shutdown : std::uint8_t {
+    drain,  ///< they come to their ends
+    kill,   ///< those that have not begun end with Error; those that run are stopped, or asked to
+            ///< stop where they cannot be
+};
+
+}  // namespace weft
+
 namespace weft::detail {
 
 struct OffloadCall {
@@ -52,9 +63,6 @@ struct OffloadCall {
         nullptr;  // guarded by lock from its begin on; null: the runtime has ended without it
     std::string abandoned_by;  // guarded by lock: the name of the task
 };
-
-/// What becomes of calls that have not ended when their executor is shut down.
-enum class Outstanding : std::uint8_t { drain, kill };
 
 /// What an executor has done.
 struct ExecutorFigures {
@@ -146,7 +154,7 @@ struct ThreadsDeleter {
 };
 std::unique_ptr<rt::Threads, ThreadsDeleter> make_threads(const ThreadsOptions& options);
 /// From here on calls are refused. `kill`: those that wait end with an error, those that run are asked to stop.
-void close_threads(rt::Threads& threads, Outstanding outstanding) noexcept;
+void close_threads(rt::Threads& threads, Shutdown how) noexcept;
 /// Blocks until all threads have ended; after close_threads().
 void join_threads(rt::Threads& threads) noexcept;
 ExecutorFigures figures_of(const rt::Threads& threads) noexcept;
@@ -161,7 +169,7 @@ struct ArenaDeleter {
     void operator()(rt::Arena* arena) const noexcept;
 };
 std::unique_ptr<rt::Arena, ArenaDeleter> make_arena(const ArenaOptions& options);
-void close_arena(rt::Arena& arena, Outstanding outstanding) noexcept;
+void close_arena(rt::Arena& arena, Shutdown how) noexcept;
 /// Blocks until all its calls have ended; after close_arena().
 void join_arena(rt::Arena& arena) noexcept;
 ExecutorFigures figures_of(const rt::Arena& arena) noexcept;
