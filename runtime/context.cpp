@@ -3,6 +3,7 @@
 #include <cxxabi.h>
 #include <pthread.h>
 
+#include "signals_held_back.hpp"
 #include "switch.hpp"
 
 namespace __cxxabiv1 {
@@ -26,7 +27,12 @@ namespace {
 [[gnu::noinline, gnu::no_sanitize("thread")]] ctx::transfer_t jump(Stack& to,
                                                                    Handoff& handoff) noexcept {
 #if WEFT_TSAN
-    __tsan_switch_to_fiber(to.tsan_fiber, 0);
+    {
+        // The tool keeps a signal back with the fiber that it met, not with the thread: one that came since the fiber last called
+        // what the tool knows would wait until the fiber goes on, which may be what it is to bring about.
+        sys::SignalsHeldBack held_back;
+        __tsan_switch_to_fiber(to.tsan_fiber, 0);
+    }
 #endif
     return ctx::jump_fcontext(to.context, &handoff);
 }

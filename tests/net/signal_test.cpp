@@ -1,6 +1,9 @@
 // Signals as a queue and as handlers: who gets them, what they replace, and that all is as before when nobody wants them.
+#include <atomic>
+#include <climits>
 #include <csignal>
 #include <fstream>
+#include <random>
 #include <stdexcept>
 
 #include "net_support.hpp"
@@ -67,6 +70,39 @@ TEST_P(SignalTest, OneFromOutsideIsHeardByAnIdleRuntime) {
                 ::kill(::getpid(), SIGUSR1);
             });
             EXPECT_EQ(timeout(20s, [&] { return queue.get(); }), SIGUSR1);
+        }
+    });
+}
+
+TEST_P(SignalTest, OnesThatComeAtAnyMomentAreEachHeard) {
+    // Each is sent when the one before has been heard, a different while after that: also as the reader is about to wait.
+    constexpr int kSignals = 1500;
+    std::atomic<int> heard{0};
+    std::jthread outside;
+    run([&] {
+        SignalQueue queue = signals({SIGUSR1});
+        outside = std::jthread([&] {
+            sigset_t one;
+            sigemptyset(&one);
+            sigaddset(&one, SIGUSR1);
+            pthread_sigmask(SIG_BLOCK, &one, nullptr);
+            std::minstd_rand random(7);
+            for (int sent = 0; sent < kSignals; ++sent) {
+                while (heard.load() < sent) std::this_thread::yield();
+                for (unsigned turns = random() % 20'000; turns > 0; --turns) asm volatile("");
+                if (heard.load() == INT_MAX) return;
+                ::kill(::getpid(), SIGUSR1);
+            }
+        });
+        for (int number = 0; number < kSignals; ++number) {
+            try {
+                timeout(20s, [&] { queue.get(); });
+            } catch (const TimeoutError&) {
+                ADD_FAILURE() << "signal " << number << " was not heard";
+                heard = INT_MAX;
+                return;
+            }
+            heard = number + 1;
         }
     });
 }
