@@ -129,13 +129,44 @@ bool is_due_callback(const AnyTask& task) noexcept {
     return core->is_callback && !core->started.load();
 }
 
+/// Waits until no value of a task that has ended is being destroyed: a destructor may wait, in the name of the task that was
+/// the last to hold the value, which is done and not in any list. False: the deadline came first. Whether there was one at all
+/// is in `any`: it may have started tasks.
+bool wait_for_destructors(rt::Scheduler& scheduler, Duration grace, TimePoint deadline, bool* any) {
+    Duration pause = std::chrono::microseconds(20);
+    TimePoint patience = detail::deadline_after(grace);
+    for (*any = false; detail::destroys_values(scheduler); *any = true) {
+        TimePoint now = weft::now();
+        if (now >= deadline) return false;
+        if (now >= patience) {
+            std::fprintf(stderr, "weft: the destructor of a task's result does not return\n");
+            patience = detail::deadline_after(grace);
+        }
+        // Nobody tells when it is over: that would cost each task.
+        auto nobody = [](detail::Waiter) noexcept { return true; };
+        lowlevel::park({"the end of a destructor", nullptr}, nobody,
+                       std::min(deadline, now + pause), lowlevel::Interrupt::never);
+        pause = std::min<Duration>(2 * pause, std::chrono::milliseconds(5));
+    }
+    return true;
+}
+
 /// In a task of the runtime: cancels every other one and waits for it, again and again until none is left, since a
 /// task may start others while it ends. False: the deadline came first.
 bool cancel_all_and_wait(rt::Scheduler& scheduler, Duration grace, TimePoint deadline) {
     detail::TaskCore* self = detail::current_task();
+    bool is_quiet = false;
     for (;;) {
         std::vector<AnyTask> tasks = others_than(self, scheduler, detail::Callbacks::too);
-        if (tasks.empty()) return true;
+        if (tasks.empty()) {
+            bool any = false;
+            if (!wait_for_destructors(scheduler, grace, deadline, &any)) return false;
+            // One that was on its way at the first look may have started a task and be over.
+            if (!any && is_quiet) return true;
+            is_quiet = true;
+            continue;
+        }
+        is_quiet = false;
         for (const AnyTask& task : tasks)
             if (!is_due_callback(task)) task.cancel();
         TimePoint patience = std::min(deadline, detail::deadline_after(grace));

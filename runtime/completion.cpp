@@ -267,6 +267,13 @@ void destroy_core(Core& core) noexcept {
         node->notify(*node, core);
     }
     bool is_task = core.kind == CoreKind::task;
+    // The end of a runtime does not wait for what others do with its values.
+    if (is_task && core.ops->destroy != nullptr) {
+        auto& task = static_cast<TaskCore&>(core);
+        rt::Worker* worker = rt::current_worker();
+        if (worker == nullptr || &worker->scheduler != task.scheduler.load())
+            task.value_goes.store(false);
+    }
     if (core.ops->destroy != nullptr) core.ops->destroy(core);
     if (is_task) free_task(static_cast<TaskCore&>(core));
 }

@@ -27,6 +27,17 @@ std::vector<TaskCore*> all_tasks(const rt::Scheduler& scheduler, Callbacks callb
     return tasks;
 }
 
+bool destroys_values(const rt::Scheduler& scheduler) noexcept {
+    bool any = false;
+    rt::TaskPool::instance().for_each([&](TaskCore& block) {
+        // order [goes.1]: acquire - with what TaskOpsOf::run() and free_task() store.
+        any = any || (block.value_goes.load(std::memory_order_acquire) && block.word.done() &&
+                      block.word.refs() == 0 &&
+                      block.scheduler.load(std::memory_order_relaxed) == &scheduler);
+    });
+    return any;
+}
+
 namespace {
 
 struct Found {

@@ -75,6 +75,9 @@ void free_task(TaskCore& task) noexcept {
     task.is_callback = false;
     task.never_parks = false;
     task.ends_runtime = false;
+    // order [goes.2]: release - who sees that the destructor has returned sees the tasks that it has started.
+    if (task.value_goes.load(std::memory_order_relaxed))
+        task.value_goes.store(false, std::memory_order_release);
     // order [home]: relaxed - as above.
     task.scheduler.store(nullptr, std::memory_order_relaxed);
     task.stack = nullptr;

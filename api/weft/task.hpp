@@ -109,6 +109,9 @@ struct TaskOpsOf {
                     return std::move(b.f)();
             });
             task.outcome = Outcome::value;
+            // order [goes.1]: release - who finds the block by looking and meets it knows whose task it is.
+            if constexpr (!ResultSlot<R>::kNothingToDestroy)
+                task.value_goes.store(true, std::memory_order_release);
         } catch (...) {
             store_failure(task);
         }

@@ -103,6 +103,54 @@ TEST_P(EndOfRuntimeTest, ACallbackThatWaitsIsEndedWithItsRuntime) {
     never.set();  // nobody is left who could be woken
 }
 
+/// What a server or a pool does: its destructor waits, and then starts something.
+struct Lingers {
+    std::atomic<int>* ended;
+    explicit Lingers(std::atomic<int>& count) : ended(&count) {}
+    Lingers(Lingers&& other) noexcept : ended(std::exchange(other.ended, nullptr)) {}
+    ~Lingers() {
+        if (ended == nullptr) return;
+        ShieldScope shield;
+        weft::sleep(5ms);
+        create_task([count = ended] {
+            ShieldScope inner;
+            weft::sleep(1ms);
+            ++*count;
+        });
+        yield();
+        ++*ended;
+    }
+};
+
+TEST_P(EndOfRuntimeTest, ADestructorThatWaitsIsWaitedForThoughItsTaskIsDone) {
+    for (bool at_once : {false, true}) {
+        std::atomic<int> ended{0};
+        run([&] {
+            std::atomic<bool> began{false};
+            create_task([&] {
+                began = true;
+                return Lingers(ended);
+            });
+            yield_until([&] { return began.load(); });
+            if (!at_once) weft::sleep(1ms);
+        });
+        EXPECT_EQ(ended, 2);
+    }
+}
+
+TEST_P(EndOfRuntimeTest, AShutdownWaitsForDestructorsToo) {
+    std::atomic<int> ended{0};
+    Runtime runtime(options());
+    runtime
+        .submit([&] {
+            create_task([&] { return Lingers(ended); });
+            weft::sleep(1ms);
+        })
+        .result();
+    EXPECT_TRUE(runtime.shutdown(5s));
+    EXPECT_EQ(ended, 2);
+}
+
 TEST_P(EndOfRuntimeTest, AShutdownInATaskOfAnotherRuntimeIsNotCutShort) {
     run([] {
         auto closing = create_task([] {

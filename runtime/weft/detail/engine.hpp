@@ -81,6 +81,8 @@ bool simulation_state(const rt::Scheduler& scheduler, SimulationState* state) no
 enum class Callbacks : std::uint8_t { not_listed, too };
 /// References to all tasks of this runtime that are not done. Each must be dropped.
 std::vector<TaskCore*> all_tasks(const rt::Scheduler& scheduler, Callbacks callbacks);
+/// Whether a value of a task of this runtime, whose last reference has gone, is being destroyed there.
+bool destroys_values(const rt::Scheduler& scheduler) noexcept;
 
 /// One cancel on its way: all whom it is to reach, however they wait for each other. It needs no more stack for many.
 class CancelWalk {

@@ -142,6 +142,9 @@ struct TaskCore : Core {
     bool ends_runtime = false;
     /// A cancel that comes now changes nothing: its group has cancelled the children already and waits for them.
     std::atomic<bool> keeps_waiting{false};
+    /// Its value has a destructor, which has not returned yet. Set before `done`, so that the end of the runtime, which does not
+    /// see the task any more then, waits for what still runs in its name.
+    std::atomic<bool> value_goes{false};
     /// Which deque entry, if any, stands for this task: {worker + 1 : 16, position : 48}; see deque.hpp.
     std::atomic<std::uint64_t> place{0};
     rt::Stack* stack = nullptr;  // where it is parked; null until its first step
