@@ -102,6 +102,7 @@ std::string noun_of(const Section& section) {
         case Workload::shared:
             return plural(section.plan.tasks, "file");
         case Workload::cpu:
+        case Workload::runaway:
             return plural(section.plan.tasks, "task");
         case Workload::mixed:
             return plural(section.plan.tasks, "request");
@@ -177,6 +178,37 @@ std::string on_python(const Section& section, const Choice& choice) {
     return fmt::format(" The fastest of CPython: {}.", compared(*python, *choice.best));
 }
 
+// The same tasks without runaways, on the same cores: what the price is measured by.
+const Section* calm_twin(const Section& section, const std::vector<Section>& study) {
+    const auto twin = std::find_if(study.begin(), study.end(), [&](const Section& other) {
+        return other.plan.workload == Workload::cpu && other.plan.tasks == section.plan.tasks &&
+               other.plan.hash_bytes == section.plan.hash_bytes &&
+               other.plan.workers == section.plan.workers;
+    });
+    return twin == study.end() ? nullptr : &*twin;
+}
+
+std::string on_runaways(const Section& section, const Choice& choice,
+                        const std::vector<Section>& study) {
+    const Plan& plan = section.plan;
+    if (plan.workload != Workload::runaway) return {};
+    std::string text = fmt::format(
+        " Nothing but a process can be stopped in the middle of a computation that does "
+        "not listen; {} of these {} had to be.",
+        count_text(plan.runaways()), count_text(plan.tasks));
+    const Section* const twin = calm_twin(section, study);
+    const Row* const calm = twin != nullptr ? choose(*twin).fastest : nullptr;
+    if (calm == nullptr) return text;
+    const double waited_s = static_cast<double>(plan.runaways()) * plan.task_limit_ms / 1e3;
+    return text + fmt::format(
+                      " All of them well-behaved (cpu) take {} in {}, so the price is {} "
+                      "({}); {} of it are the time limits themselves, on {}.",
+                      duration_text(wall_of(*calm)), calm->label,
+                      duration_text(std::max(0.0, wall_of(*choice.best) - wall_of(*calm))),
+                      times(wall_of(*choice.best), wall_of(*calm)),
+                      duration_text(waited_s / plan.workers), plural(plan.workers, "core"));
+}
+
 }  // namespace
 
 Choice choose(const Section& section) {
@@ -195,11 +227,11 @@ Choice choose(const Section& section) {
     return choice;
 }
 
-std::string advice_on(const Section& section) {
+std::string advice_on(const Section& section, const std::vector<Section>& study) {
     const Choice choice = choose(section);
     if (choice.best == nullptr) return "No model gave a result, so there is nothing to advise.";
-    return lead(section, *choice.best) + on_response(section, choice) + on_others(section, choice) +
-           on_python(section, choice);
+    return lead(section, *choice.best) + on_runaways(section, choice, study) +
+           on_response(section, choice) + on_others(section, choice) + on_python(section, choice);
 }
 
 }  // namespace weft_compare

@@ -2,6 +2,11 @@
 #include "models.hpp"
 
 #include <algorithm>
+#include <string>
+
+#include <fmt/format.h>
+
+#include "format.hpp"
 
 namespace weft_compare {
 
@@ -50,6 +55,22 @@ const Model* find_model(std::string_view key) {
     const auto found = std::find_if(models().begin(), models().end(),
                                     [&](const Model& model) { return model.key == key; });
     return found == models().end() ? nullptr : &*found;
+}
+
+std::string unable(const Model& model, const Plan& plan) {
+    if (plan.workload != Workload::runaway || model.has_children) return {};
+    const std::string_view key = model.key;
+    if (key == "sequential") return "the first task that does not end would be the last one";
+    if (key == "asyncio" || key == "asyncio-all" || key == "py-asyncio") {
+        return "a task that does not listen cannot be cancelled, and holds up its loop";
+    }
+    return "no thread can be killed alone: each runaway keeps one and its core for ever";
+}
+
+TaskResult give_up(const Plan& plan, std::size_t task) {
+    if (plan.is_runaway(task)) return gave_up_result(task);
+    throw CannotRun(fmt::format("on a machine this busy {} is too short a limit: task {} ends",
+                                exact_duration_text(plan.task_limit_ms / 1e3), task));
 }
 
 std::optional<std::size_t> wait_limit(const Model& model, const Plan& plan) {

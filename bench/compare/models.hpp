@@ -51,6 +51,13 @@ struct Model {
 const std::vector<Model>& models();
 const Model* find_model(std::string_view key);
 
+// Why this model cannot do this workload at all; empty where it can.
+std::string unable(const Model& model, const Plan& plan);
+
+// What becomes of a task that was stopped at its time limit. Of one that would have ended, which
+// is a machine too busy for that limit: CannotRun.
+TaskResult give_up(const Plan& plan, std::size_t task);
+
 // How many tasks wait at once at most, where the model itself sets that limit; else nothing.
 std::optional<std::size_t> wait_limit(const Model& model, const Plan& plan);
 

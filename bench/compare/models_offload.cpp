@@ -2,6 +2,7 @@
 //
 // The loop has one worker, as asyncio has; waiting stays in it where the workload mixes both. In Workload::wait and
 // Workload::network the wait itself is what is offloaded, standing for a blocking call that has no asynchronous form.
+#include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
@@ -38,6 +39,8 @@ TaskResult hash_there(const std::string& path, std::uint64_t hash_bytes) {
     return hash_file(path, hash_bytes);
 }
 
+TaskResult run_away_there() { run_away(); }
+
 // Here again: what calls them there.
 
 TaskResult count_in_process(Run& run, weft::ProcessPool& pool, std::size_t task) {
@@ -52,7 +55,22 @@ TaskResult hash_in_process(const Plan& plan, weft::ProcessPool& pool, std::size_
     return pool.run<&hash_there>(plan.path_of(task), plan.hash_bytes);
 }
 
-TaskResult process_task(Run& run, weft::ProcessPool& pool, std::size_t task) {
+// The limit is on running, not on standing in the pool's queue: hence the slots, as many as workers.
+TaskResult limited_in_process(const Plan& plan, weft::ProcessPool& pool, weft::Semaphore& slots,
+                              std::size_t task) {
+    const std::lock_guard slot(slots);
+    try {
+        return weft::timeout(task_limit_of(plan), [&] {
+            return plan.is_runaway(task) ? pool.run<&run_away_there>()
+                                         : hash_in_process(plan, pool, task);
+        });
+    } catch (const weft::TimeoutError&) {
+        return give_up(plan, task);
+    }
+}
+
+TaskResult process_task(Run& run, weft::ProcessPool& pool, weft::Semaphore& slots,
+                        std::size_t task) {
     const Plan& plan = run.plan;
     switch (plan.workload) {
         case Workload::wait:
@@ -65,6 +83,8 @@ TaskResult process_task(Run& run, weft::ProcessPool& pool, std::size_t task) {
             return hash_in_process(plan, pool, task);
         case Workload::mixed:
             return wait_compute_wait(plan, [&] { return hash_in_process(plan, pool, task); });
+        case Workload::runaway:
+            return limited_in_process(plan, pool, slots, task);
     }
     return {};
 }
@@ -109,7 +129,8 @@ void run_to_arena(Run& run) {
 void run_to_process(Run& run) {
     run_event_loop(run, 1, [&] {
         weft::ProcessPool pool{{.workers = run.plan.workers}};
-        run_each(run, [&](std::size_t task) { return process_task(run, pool, task); });
+        weft::Semaphore slots{static_cast<std::ptrdiff_t>(run.plan.workers)};
+        run_each(run, [&](std::size_t task) { return process_task(run, pool, slots, task); });
         run.stopwatch.stop();
     });
 }

@@ -4,15 +4,21 @@
 // The parent sends a task's number, the worker answers with the result and, for the shared count,
 // with its words: that copying is what processes cost where state is shared. Each worker has one
 // more task waiting in its socket, so that it never idles between an answer and the next question.
+// Not where tasks have a time limit: whose turn it is would be anybody's guess. A worker that exceeds
+// it is killed, and another one forked in its place.
 // Socket pairs and not pipes, since writing to a worker that died must be an error here, not a
 // SIGPIPE.
+#include <algorithm>
 #include <cerrno>
+#include <chrono>
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <exception>
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
@@ -21,6 +27,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "child_process.hpp"
 #include "format.hpp"
 #include "models.hpp"
 
@@ -28,6 +35,7 @@ namespace weft_compare {
 namespace {
 
 constexpr std::size_t kTasksAhead = 2;
+constexpr Clock::time_point kNever = Clock::time_point::max();
 
 struct Answer {
     std::uint64_t task;
@@ -121,52 +129,99 @@ void serve(const Plan& plan, int socket) {
 
 class Processes {
 public:
-    explicit Processes(Run& run) : run_(run) {
-        for (unsigned i = 0; i < run.plan.workers; ++i) start_worker();
+    explicit Processes(Run& run)
+        : run_(run), workers_(run.plan.workers), sockets_(run.plan.workers, {-1, POLLIN, 0}) {
+        for (unsigned i = 0; i < run.plan.workers; ++i) start_worker(i);
     }
 
     ~Processes() {
+        for (const Worker& worker : workers_) {
+            // Nothing but its end would stop it, if an error has brought us here.
+            if (worker.due != kNever) ::kill(worker.pid, SIGKILL);
+        }
         for (const pollfd& socket : sockets_) ::close(socket.fd);
-        for (const pid_t worker : workers_) ::waitpid(worker, nullptr, 0);
+        for (const Worker& worker : workers_) ::waitpid(worker.pid, nullptr, 0);
     }
 
     void do_all_tasks() {
-        for (std::size_t ahead = 0; ahead < kTasksAhead; ++ahead) {
-            for (const pollfd& socket : sockets_) send_next(socket.fd);
+        for (std::size_t ahead = 0; ahead < (limited() ? 1 : kTasksAhead); ++ahead) {
+            for (std::size_t i = 0; i < workers_.size(); ++i) send_next(i);
         }
         while (answered_ < run_.plan.tasks) {
-            if (::poll(sockets_.data(), sockets_.size(), -1) < 0 && errno != EINTR) {
+            if (::poll(sockets_.data(), sockets_.size(), patience_ms()) < 0 && errno != EINTR) {
                 throw std::system_error(errno, std::generic_category(), "poll");
             }
             for (std::size_t i = 0; i < sockets_.size(); ++i) {
-                if (sockets_[i].revents != 0) take_answer(i);
+                if (sockets_[i].revents != 0) {
+                    take_answer(i);
+                } else if (workers_[i].due <= Clock::now()) {
+                    replace(i);
+                }
             }
         }
     }
 
 private:
-    void start_worker() {
+    struct Worker {
+        pid_t pid = -1;
+        std::size_t task = 0;            // the one that has the time limit
+        Clock::time_point due = kNever;  // when it is over
+    };
+
+    bool limited() const { return run_.plan.task_limit_ms > 0; }
+
+    // Until the first time limit is over; rounded up, for poll would otherwise wake too early and spin.
+    int patience_ms() const {
+        const auto first =
+            std::min_element(workers_.begin(), workers_.end(),
+                             [](const Worker& a, const Worker& b) { return a.due < b.due; });
+        if (first->due == kNever) return -1;
+        const auto left = std::max(first->due - Clock::now(), Clock::duration::zero());
+        return static_cast<int>(std::chrono::ceil<std::chrono::milliseconds>(left).count());
+    }
+
+    void start_worker(std::size_t i) {
         int ends[2];
         if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
             throw std::system_error(errno, std::generic_category(), "socketpair");
         }
+        const std::string parent = std::to_string(::getpid());
         const pid_t worker = ::fork();
         if (worker < 0) throw std::system_error(errno, std::generic_category(), "fork");
         if (worker == 0) {
+            // One that runs away would not see that its socket is closed.
+            if (!end_with_supervisor(parent)) ::_exit(1);
             // The parent's ends would keep the other workers from seeing that the parent is gone.
             for (const pollfd& socket : sockets_) ::close(socket.fd);
             ::close(ends[0]);
             serve_and_exit(run_.plan, ends[1]);
         }
         ::close(ends[1]);
-        workers_.push_back(worker);
-        sockets_.push_back({ends[0], POLLIN, 0});
+        workers_[i] = {worker, 0, kNever};
+        sockets_[i] = {ends[0], POLLIN, 0};
     }
 
-    void send_next(int socket) {
+    // Forks beside the heartbeat's thread, which takes no lock but the allocator's: fork itself puts
+    // that one in order for the child.
+    void replace(std::size_t i) {
+        Worker& worker = workers_[i];
+        ::kill(worker.pid, SIGKILL);
+        ::waitpid(worker.pid, nullptr, 0);
+        ::close(std::exchange(sockets_[i].fd, -1));
+        run_.results[worker.task] = give_up(run_.plan, worker.task);
+        ++answered_;
+        start_worker(i);
+        send_next(i);
+    }
+
+    void send_next(std::size_t worker) {
+        workers_[worker].due = kNever;
         if (sent_ == run_.plan.tasks) return;
         const std::uint64_t task = sent_++;
-        send_all(socket, &task, sizeof task);
+        send_all(sockets_[worker].fd, &task, sizeof task);
+        if (!limited()) return;
+        workers_[worker].task = task;
+        workers_[worker].due = Clock::now() + task_limit_of(run_.plan);
     }
 
     void take_answer(std::size_t worker) {
@@ -177,7 +232,7 @@ private:
         if (!packed_.empty() && !receive_all(socket, packed_.data(), packed_.size())) {
             worker_died(worker);
         }
-        send_next(socket);
+        send_next(worker);
         unpack(packed_, run_.words);
         run_.results[answer.task] = answer.result;
         ++answered_;
@@ -185,7 +240,7 @@ private:
 
     [[noreturn]] void worker_died(std::size_t worker) {
         int status = 0;
-        ::waitpid(workers_[worker], &status, 0);
+        ::waitpid(workers_[worker].pid, &status, 0);
         throw std::runtime_error(
             WIFSIGNALED(status)
                 ? fmt::format("a worker process died: {}", signal_text(WTERMSIG(status)))
@@ -193,8 +248,8 @@ private:
     }
 
     Run& run_;
-    std::vector<pid_t> workers_;
-    std::vector<pollfd> sockets_;
+    std::vector<Worker> workers_;
+    std::vector<pollfd> sockets_;  // of workers_, in their order
     std::string packed_;
     std::size_t sent_ = 0;
     std::size_t answered_ = 0;

@@ -26,7 +26,9 @@ constexpr const char* kWorkloadsHelp =
     "  network    many clients of a server on this machine that takes its time\n"
     "  shared     reads every file of --input and counts its words into one shared table\n"
     "  cpu        SHA-256 of those files, some ms a task\n"
-    "  mixed      wait, then CPU, then wait: a compute server's request\n";
+    "  mixed      wait, then CPU, then wait: a compute server's request\n"
+    "  runaway    cpu with a time limit for each task, which one in fifty runs into: it never "
+    "ends\n";
 
 std::string footer() {
     std::string text = kWorkloadsHelp;
@@ -39,6 +41,12 @@ std::string footer() {
            "written; 2 bad options.\n";
 }
 
+std::string workload_names() {
+    std::vector<std::string_view> names;
+    for (const Workload workload : kWorkloads) names.push_back(name_of(workload));
+    return fmt::format("{}", fmt::join(names, ", "));
+}
+
 std::vector<Workload> chosen_workloads(const std::vector<std::string>& names) {
     std::vector<Workload> chosen;
     for (const Workload workload : kWorkloads) {
@@ -49,9 +57,8 @@ std::vector<Workload> chosen_workloads(const std::vector<std::string>& names) {
     for (const std::string& name : names) {
         const auto same = [&](Workload workload) { return name_of(workload) == name; };
         if (name != "all" && std::none_of(kWorkloads.begin(), kWorkloads.end(), same)) {
-            throw BadOptions(fmt::format(
-                "--workload: there is no '{}'; there are wait, network, shared, cpu, mixed, all",
-                name));
+            throw BadOptions(fmt::format("--workload: there is no '{}'; there are {}, all", name,
+                                         workload_names()));
         }
     }
     return chosen;
@@ -117,22 +124,29 @@ struct Names {
 };
 
 void declare(CLI::App& app, Options& options, Names& names) {
-    app.add_option("--workload", names.workloads, "wait, network, shared, cpu, mixed or all")
+    app.add_option("--workload", names.workloads, workload_names() + " or all")
         ->delimiter(',')
         ->type_name("NAME,NAME");
     app.add_option("--models", names.models, "what to compare; all by default")
         ->delimiter(',')
         ->type_name("NAME,NAME");
-    app.add_option("--tasks", options.tasks,
-                   "tasks of each workload (10,000 waits, 2,000 clients, every file, 200, 250)")
+    app.add_option(
+           "--tasks", options.tasks,
+           "tasks of each workload (10,000 waits, 2,000 clients, every file, 200, 250, 200)")
         ->check(CLI::Range(1, 10'000'000))
         ->type_name("N");
     app.add_option("--wait", options.wait_ms,
                    "length of one wait (20 in wait and network, 10 in mixed)")
         ->check(CLI::Range(0.0, 60'000.0))
         ->type_name("MS");
-    app.add_option("--cpu", options.cpu_ms, "CPU time of one task (5 in cpu, 2 in mixed)")
+    app.add_option("--cpu", options.cpu_ms,
+                   "CPU time of one task (5 in cpu and runaway, 2 in mixed)")
         ->check(CLI::Range(0.01, 60'000.0))
+        ->type_name("MS");
+    app.add_option("--task-limit", options.task_limit_ms,
+                   "in runaway: how long a task may run before it is stopped")
+        ->check(CLI::Range(1.0, 60'000.0))
+        ->capture_default_str()
         ->type_name("MS");
     app.add_option("--input", options.input, "directory of the files that are read")
         ->capture_default_str()

@@ -18,6 +18,7 @@ struct Options {
     std::optional<std::size_t> tasks;  // nothing: the default of each workload
     std::optional<double> wait_ms;
     std::optional<double> cpu_ms;
+    double task_limit_ms = 200;
     std::filesystem::path input = "/usr/include";
     unsigned workers = 1;
     unsigned repeat = 3;

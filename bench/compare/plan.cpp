@@ -10,7 +10,8 @@
 namespace weft_compare {
 namespace {
 
-constexpr std::array<std::string_view, 5> kNames{"wait", "network", "shared", "cpu", "mixed"};
+constexpr std::array<std::string_view, kWorkloads.size()> kNames{"wait", "network", "shared",
+                                                                 "cpu",  "mixed",   "runaway"};
 
 Workload workload_named(std::string_view name) {
     for (Workload workload : kWorkloads) {
@@ -29,6 +30,7 @@ std::string encode(const Plan& plan) {
                               {"wait_ms", plan.wait_ms},
                               {"port", plan.port},
                               {"hash_bytes", plan.hash_bytes},
+                              {"task_limit_ms", plan.task_limit_ms},
                               {"workers", plan.workers},
                               {"pool", plan.pool}};
     std::string text = head.dump() + '\n';
@@ -49,6 +51,7 @@ Plan decode(std::string_view text) {
     plan.wait_ms = head.at("wait_ms");
     plan.port = head.at("port");
     plan.hash_bytes = head.at("hash_bytes");
+    plan.task_limit_ms = head.at("task_limit_ms");
     plan.workers = head.at("workers");
     plan.pool = head.at("pool");
     text.remove_prefix(newline + 1);

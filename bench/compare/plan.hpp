@@ -14,10 +14,10 @@
 
 namespace weft_compare {
 
-enum class Workload { wait, network, shared, cpu, mixed };
+enum class Workload { wait, network, shared, cpu, mixed, runaway };
 
 inline constexpr std::array kWorkloads{Workload::wait, Workload::network, Workload::shared,
-                                       Workload::cpu, Workload::mixed};
+                                       Workload::cpu,  Workload::mixed,   Workload::runaway};
 
 std::string_view name_of(Workload workload);
 
@@ -26,7 +26,8 @@ struct Plan {
     std::size_t tasks = 0;
     double wait_ms = 0;            // wait, network (the server's), mixed
     std::uint16_t port = 0;        // network: of 127.0.0.1
-    std::uint64_t hash_bytes = 0;  // cpu, mixed: what one task hashes, about
+    std::uint64_t hash_bytes = 0;  // cpu, mixed, runaway: what one task hashes, about
+    double task_limit_ms = 0;      // runaway: how long a task may run
     unsigned workers = 1;          // cores that a model may use
     unsigned pool = 1;             // threads of the thread pool, suited to the workload
     std::vector<std::string> files;
@@ -37,6 +38,17 @@ struct Plan {
         return tasks < files.size() ? task * files.size() / tasks : task % files.size();
     }
     const std::string& path_of(std::size_t task) const { return files[file_of(task)]; }
+
+    // Those tasks of Workload::runaway that never end by themselves: one in fifty.
+    static constexpr std::size_t kRunawayEvery = 50;
+    static constexpr std::size_t kFirstRunaway = 7;
+    bool is_runaway(std::size_t task) const {
+        return workload == Workload::runaway && task % kRunawayEvery == kFirstRunaway;
+    }
+    std::size_t runaways() const {
+        if (workload != Workload::runaway) return 0;
+        return (tasks + kRunawayEvery - 1 - kFirstRunaway) / kRunawayEvery;
+    }
 };
 
 std::string encode(const Plan& plan);

@@ -203,7 +203,8 @@ std::string html_of(const Study& study) {
             "<h2 id=\"{0}\">{0}</h2>\n<p class=\"muted\">{1}</p>\n<p>{2}</p>\n"
             "<div class=\"scroll\">{3}</div>\n{4}",
             name_of(section.plan.workload), html_escaped(section.headline),
-            html_escaped(advice_on(section)), chart_of(section), table_of_section(section));
+            html_escaped(advice_on(section, study.sections)), chart_of(section),
+            table_of_section(section));
     }
     return html + method(study) + "</body>\n</html>\n";
 }

@@ -61,7 +61,7 @@ json json_of_row(const Row& row, const Section& section) {
     return result;
 }
 
-json json_of_section(const Section& section) {
+json json_of_section(const Section& section, const std::vector<Section>& study) {
     json rows = json::array();
     for (const Row& row : section.rows) rows.push_back(json_of_row(row, section));
     const Choice choice = choose(section);
@@ -71,11 +71,12 @@ json json_of_section(const Section& section) {
             {"wait_ms", section.plan.wait_ms},
             {"cpu_ms", section.cpu_ms},
             {"hash_bytes", section.plan.hash_bytes},
+            {"task_limit_ms", section.plan.task_limit_ms},
             {"workers", section.plan.workers},
             {"pool", section.plan.pool},
             {"checksum", section.checksum},
             {"choice", choice.best != nullptr ? json(choice.best->model->key) : json()},
-            {"advice", advice_on(section)},
+            {"advice", advice_on(section, study)},
             {"rows", std::move(rows)}};
 }
 
@@ -95,7 +96,9 @@ json json_of_input(const Input& input) {
 
 std::string json_of(const Study& study) {
     json sections = json::array();
-    for (const Section& section : study.sections) sections.push_back(json_of_section(section));
+    for (const Section& section : study.sections) {
+        sections.push_back(json_of_section(section, study.sections));
+    }
     const Machine& machine = study.machine;
     const json report{{"tool", "weft-compare"},
                       {"format", 1},

@@ -160,7 +160,7 @@ std::string table_of(const Study& study, Colour colour) {
     std::string text = "weft-compare on " + describe(study.machine) + "\n\n";
     for (const Section& section : study.sections) {
         text += section_table(section, colour) + '\n';
-        text += wrapped(advice_on(section), kTextWidth) + '\n';
+        text += wrapped(advice_on(section, study.sections), kTextWidth) + '\n';
     }
     text += wrapped(
         "* is the best of its column. Medians; ± is half the distance between the fastest and the "

@@ -30,6 +30,7 @@ Size size_of(Workload workload, const Options& options) {
             size = options.quick ? Size{1'500, 0, 0} : Size{0, 0, 0};
             break;
         case Workload::cpu:
+        case Workload::runaway:  // the same, so that its price is what stands between the two
             size = options.quick ? Size{80, 0, 3} : Size{200, 0, 5};
             break;
         case Workload::mixed:
@@ -62,6 +63,7 @@ Plan make_plan(Workload workload, const Options& options, const Input& input,
     plan.tasks = size.tasks;
     plan.wait_ms = size.wait_ms;
     plan.hash_bytes = static_cast<std::uint64_t>(hash_bytes_per_s * size.cpu_ms / 1e3);
+    if (workload == Workload::runaway) plan.task_limit_ms = options.task_limit_ms;
     plan.workers = options.workers;
     plan.pool = waits ? std::max(kPoolForWaits, options.workers) : options.workers;
     if (reads_input(workload)) plan.files = input.files;
@@ -95,6 +97,11 @@ std::string headline_of(const Plan& plan, const Options& options, const Input& i
         case Workload::cpu:
             return fmt::format("{} of SHA-256 over the files below {}, about {} each",
                                plural(plan.tasks, "task"), directory, cpu);
+        case Workload::runaway:
+            return fmt::format("{} of SHA-256, about {} each, but {} never ends: stopped after {}",
+                               plural(plan.tasks, "task"), cpu,
+                               fmt::format("one in {}", Plan::kRunawayEvery),
+                               exact_duration_text(plan.task_limit_ms / 1e3));
         case Workload::mixed:
             return fmt::format("{}, all at once: wait {}, SHA-256 for about {}, wait {}",
                                plural(plan.tasks, "request"), wait, cpu, wait);

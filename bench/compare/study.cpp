@@ -111,7 +111,8 @@ private:
         if (row.model->family == Family::python && !machine_.python) {
             row.why = "python3 (3.9 or later) is not on this machine";
         } else {
-            row.why = hopeless(*row.model, plan, options_.limit_s);
+            row.why = unable(*row.model, plan);
+            if (row.why.empty()) row.why = hopeless(*row.model, plan, options_.limit_s);
         }
         if (!row.why.empty()) row.ending = Ending::cannot;
     }

@@ -36,6 +36,10 @@ std::string request_line(std::uint64_t task);
 TaskResult result_of_answer(std::string_view answer);
 TaskResult hash_file(const std::string& path, std::uint64_t hash_bytes);
 TaskResult hash_file(const Plan& plan, std::size_t task);
+// Neither ends nor listens: what a bug, or an input that nobody thought of, makes of a computation.
+[[noreturn]] void run_away();
+TaskResult gave_up_result(std::size_t task);
+std::chrono::nanoseconds task_limit_of(const Plan& plan);
 
 // How many bytes one core hashes in a second, measured now.
 double hash_rate();

@@ -54,7 +54,7 @@ TEST(Advice, AHeartbeatOnTimeIsWorthALittleWallTime) {
     const Section section = section_of(
         {row_of(kAsyncio, 1.0, 1.0, kMiB, 900.0), row_of(kToThread, 1.2, 1.0, kMiB, 0.5)});
     EXPECT_EQ(choose(section).best->model, &kToThread);
-    EXPECT_TRUE(has(advice_on(section), "900 ms")) << advice_on(section);
+    EXPECT_TRUE(has(advice_on(section, {}), "900 ms")) << advice_on(section, {});
 }
 
 TEST(Advice, AHeartbeatOnTimeIsNotWorthEverything) {
@@ -62,13 +62,14 @@ TEST(Advice, AHeartbeatOnTimeIsNotWorthEverything) {
         {row_of(kAsyncio, 1.0, 1.0, kMiB, 900.0), row_of(kToThread, 3.0, 1.0, kMiB, 0.5)});
     EXPECT_EQ(choose(section).best->model, &kAsyncio);
     EXPECT_EQ(choose(section).responsive->model, &kToThread);
-    EXPECT_TRUE(has(advice_on(section), "asyncio + to_thread: 3.00 s")) << advice_on(section);
+    EXPECT_TRUE(has(advice_on(section, {}), "asyncio + to_thread: 3.00 s"))
+        << advice_on(section, {});
 }
 
 TEST(Advice, ComparesWithDoingOneAfterTheOther) {
     const Section section = section_of(
         {row_of(kSequential, 2.0, 2.0, kMiB, std::nullopt), row_of(kPool, 1.0, 2.0, kMiB, 1.0)});
-    const std::string advice = advice_on(section);
+    const std::string advice = advice_on(section, {});
     EXPECT_TRUE(has(advice, "Take a thread pool: 100 tasks in 1.00 s")) << advice;
     EXPECT_TRUE(has(advice, "one after the other they take 2.00 s (2.00×)")) << advice;
 }
@@ -93,7 +94,36 @@ TEST(Advice, SaysSoWhereNothingRan) {
     failed.runs.clear();
     const Section section = section_of({failed});
     EXPECT_EQ(choose(section).best, nullptr);
-    EXPECT_FALSE(advice_on(section).empty());
+    EXPECT_FALSE(advice_on(section, {}).empty());
+}
+
+Section runaways_of(std::vector<Row> rows) {
+    Section section = section_of(std::move(rows));
+    section.plan.workload = Workload::runaway;
+    section.plan.task_limit_ms = 200;
+    section.plan.workers = 2;
+    return section;
+}
+
+TEST(Advice, OfRunawaysTellsThePriceOverTheSameWorkWithoutThem) {
+    Section calm = section_of({row_of(kPool, 0.5, 1.0, kMiB, 1.0)});
+    calm.plan.workers = 2;
+    const Section section = runaways_of({row_of(kToThread, 1.0, 1.0, kMiB, 1.0)});
+    const std::string advice = advice_on(section, {calm, section});
+    EXPECT_TRUE(has(advice, "2 of these 100 had to be")) << advice;
+    EXPECT_TRUE(has(advice, "take 500 ms in a thread pool, so the price is 500 ms (2.00×)"))
+        << advice;
+    EXPECT_TRUE(has(advice, "200 ms of it are the time limits")) << advice;
+}
+
+TEST(Advice, OfRunawaysTellsNoPriceAgainstOtherWork) {
+    Section other = section_of({row_of(kPool, 0.5, 1.0, kMiB, 1.0)});
+    other.plan.workers = 2;
+    other.plan.hash_bytes = 1;
+    const Section section = runaways_of({row_of(kToThread, 1.0, 1.0, kMiB, 1.0)});
+    const std::string advice = advice_on(section, {other, section});
+    EXPECT_TRUE(has(advice, "had to be")) << advice;
+    EXPECT_FALSE(has(advice, "price")) << advice;
 }
 
 TEST(Chart, TellsWhyAModelDidNotRunAndEscapesIt) {

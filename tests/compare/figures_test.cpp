@@ -76,6 +76,7 @@ TEST(Plan, SurvivesItsEncodingWithAnyFileName) {
     plan.tasks = 7;
     plan.wait_ms = 0.125;
     plan.hash_bytes = 1'000'000'007;
+    plan.task_limit_ms = 12.5;
     plan.workers = 3;
     plan.pool = 65;
     plan.files = {"/a/line\nbreak", "/not/\xFF/utf-8", "/quote\"d"};
@@ -84,6 +85,7 @@ TEST(Plan, SurvivesItsEncodingWithAnyFileName) {
     EXPECT_EQ(copy.tasks, plan.tasks);
     EXPECT_EQ(copy.wait_ms, plan.wait_ms);
     EXPECT_EQ(copy.hash_bytes, plan.hash_bytes);
+    EXPECT_EQ(copy.task_limit_ms, plan.task_limit_ms);
     EXPECT_EQ(copy.workers, plan.workers);
     EXPECT_EQ(copy.pool, plan.pool);
     EXPECT_EQ(copy.files, plan.files);
@@ -96,6 +98,20 @@ TEST(Plan, FewTasksAreSpreadOverAllFilesAndManyGoRound) {
     EXPECT_EQ(plan.path_of(0) + plan.path_of(1) + plan.path_of(2), "ace");
     plan.tasks = 8;
     EXPECT_EQ(plan.path_of(5) + plan.path_of(6) + plan.path_of(7), "fab");
+}
+
+TEST(Plan, CountsItsRunaways) {
+    Plan plan;
+    plan.workload = Workload::runaway;
+    for (const std::size_t tasks : {1, 7, 8, 57, 58, 100}) {
+        plan.tasks = tasks;
+        std::size_t counted = 0;
+        for (std::size_t task = 0; task < tasks; ++task) counted += plan.is_runaway(task) ? 1 : 0;
+        EXPECT_EQ(plan.runaways(), counted) << tasks;
+    }
+    plan.workload = Workload::cpu;
+    EXPECT_EQ(plan.runaways(), 0u);
+    EXPECT_FALSE(plan.is_runaway(7));
 }
 
 Bytes bytes_of(std::string_view text) { return {text.begin(), text.end()}; }

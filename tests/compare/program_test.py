@@ -25,7 +25,10 @@ import zlib
 
 PROGRAM = ""
 # The limit is far away: the tests may run on a machine with much else to do.
-TINY = ["--quick", "--tasks", "24", "--wait", "1", "--cpu", "0.2", "--limit", "30"]
+TINY = ["--quick", "--tasks", "24", "--wait", "1", "--cpu", "0.2", "--limit", "30", "--task-limit", "2000"]
+# Of runaway: no thread can be ended, only processes.
+STOPPERS = {"to_process", "processes", "py-multiprocessing"}
+RUNAWAY = 7  # among 24 tasks
 NOBODY = 65534
 
 
@@ -71,9 +74,9 @@ def expected_words(files):
     return total, len(counts), f"{checksum:016x}"
 
 
-def expected_hashes(files, tasks, hash_bytes):
-    checksum = 0
-    for task in range(tasks):
+def expected_hashes(files, tasks, hash_bytes, gave_up=()):
+    checksum = sum(task * 2246822519 & 0xFFFFFFFF for task in gave_up)
+    for task in set(range(tasks)) - set(gave_up):
         path = files[task * len(files) // tasks if tasks < len(files) else task % len(files)]
         with open(path, "rb") as file:
             unit = file.read() or b"\0"
@@ -110,7 +113,7 @@ class Reports(unittest.TestCase):
         cls.temporary.cleanup()
 
     def test_json_has_every_workload_and_model(self):
-        self.assertEqual(list(self.sections), ["wait", "network", "shared", "cpu", "mixed"])
+        self.assertEqual(list(self.sections), ["wait", "network", "shared", "cpu", "mixed", "runaway"])
         models = [[row["model"] for row in section["rows"]] for section in self.sections.values()]
         self.assertTrue(all(names == models[0] for names in models))
         self.assertLessEqual(
@@ -127,6 +130,8 @@ class Reports(unittest.TestCase):
     def test_every_row_is_done_with_all_its_figures(self):
         for section in self.sections.values():
             for row in section["rows"]:
+                if section["workload"] == "runaway" and row["model"] not in STOPPERS:
+                    continue
                 with self.subTest(workload=section["workload"], model=row["model"]):
                     self.assertEqual((row["ending"], row["why"]), ("done", ""))
                     self.assertGreater(row["wall_s"]["median"], 0)
@@ -140,6 +145,8 @@ class Reports(unittest.TestCase):
         for section in self.sections.values():
             self.assertRegex(section["checksum"], "^[0-9a-f]{16}$")
             for row in section["rows"]:
+                if row["ending"] == "cannot":
+                    continue
                 self.assertTrue(row["agrees"], row)
                 self.assertEqual(row["runs"][0]["checksum"], section["checksum"])
 
@@ -158,6 +165,19 @@ class Reports(unittest.TestCase):
             section = self.sections[name]
             expected = expected_hashes(self.files, section["tasks"], section["hash_bytes"])
             self.assertEqual(section["checksum"], expected)
+
+    def test_of_runaways_only_processes_can_be_stopped(self):
+        section = self.sections["runaway"]
+        expected = expected_hashes(self.files, 24, section["hash_bytes"], [RUNAWAY])
+        self.assertEqual(section["checksum"], expected)
+        for row in section["rows"]:
+            if row["model"] in STOPPERS:
+                self.assertGreaterEqual(row["wall_s"]["min"], 2)
+            else:
+                self.assertEqual(row["ending"], "cannot", row)
+                self.assertRegex(row["why"], "end|listen|killed")
+        self.assertIn("1 of these 24 had to be", section["advice"])
+        self.assertIn("the price is", section["advice"])
 
     def test_every_client_got_its_answer(self):
         for name in ("wait", "network"):
@@ -192,8 +212,8 @@ class Reports(unittest.TestCase):
     def test_html_needs_nothing_else(self):
         for forbidden in ("http:", "https:", "<script", "<link", "src=", "@import", "url("):
             self.assertNotIn(forbidden, self.html)
-        self.assertEqual(self.html.count("<svg"), 5)
-        self.assertEqual(self.html.count("</svg>"), 5)
+        self.assertEqual(self.html.count("<svg"), len(self.sections))
+        self.assertEqual(self.html.count("</svg>"), len(self.sections))
         self.assertIn("prefers-color-scheme: dark", self.html)
         for section in self.sections.values():
             for row in section["rows"]:
@@ -236,6 +256,7 @@ class Mistakes(unittest.TestCase):
         self.check("--tasks", "many", says="--tasks")
         self.check("--wait", "-1", says="--wait")
         self.check("--cpu", "0", says="--cpu")
+        self.check("--task-limit", "0", says="--task-limit")
         self.check("--workers", "0", says="--workers")
         self.check("--repeat", "0", says="--repeat")
 
@@ -388,6 +409,29 @@ class Trouble(unittest.TestCase):
         process.communicate(timeout=10)
         self.await_end_of(child)
 
+    def test_killed_supervisor_leaves_no_runaway_behind(self):
+        for model in sorted(STOPPERS):
+            # The last of its tasks runs away.
+            command = [PROGRAM, "--quick", "--workload", "runaway", "--tasks", "8", "--cpu", "0.1",
+                       "--models", model, "--input", "/usr/include", "--task-limit", "50000",
+                       "--limit", "60"]  # fmt: skip
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            spinning = self.await_spinner_below(process)
+            process.kill()
+            process.wait(timeout=10)
+            self.await_end_of(spinning)
+
+    def await_spinner_below(self, process):
+        """A descendant that has computed for half a second: nothing but the runaway does."""
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            for pid in descendants_of(process.pid):
+                if cpu_ticks_of(pid) * 2 > os.sysconf("SC_CLK_TCK"):
+                    return pid
+            time.sleep(0.02)
+        process.kill()
+        raise AssertionError("no task ran away")
+
     def test_killed_supervisor_leaves_no_server_behind(self):
         process, _ = self.start("network")
         server = self.child_of(process, b"--serve")
@@ -445,6 +489,20 @@ def children_of(pid):
                     yield int(entry)
         except OSError:
             continue
+
+
+def descendants_of(pid):
+    for child in children_of(pid):
+        yield child
+        yield from descendants_of(child)
+
+
+def cpu_ticks_of(pid):
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return sum(map(int, file.read().rpartition(b")")[2].split()[11:13]))
+    except OSError:
+        return 0
 
 
 def command_of(pid):

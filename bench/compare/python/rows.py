@@ -12,10 +12,12 @@ workload.cpp; the two must be changed together.
 import asyncio
 import collections
 import concurrent.futures
+import ctypes
 import errno
 import hashlib
 import json
 import multiprocessing
+import multiprocessing.connection
 import os
 import resource
 import signal
@@ -38,14 +40,22 @@ class Plan:
         vars(self).update(json.loads(head))
         self.files = names.split(b"\0")[:-1]
         self.wait_s = self.wait_ms / 1000
+        self.task_limit_s = self.task_limit_ms / 1000
 
     def path_of(self, task):
         count = len(self.files)
         return self.files[task * count // self.tasks if self.tasks < count else task % count]
 
+    def is_runaway(self, task):
+        return self.workload == "runaway" and task % 50 == 7
+
 
 def wait_result(task):
     return task * 2654435761 & 0xFFFFFFFF
+
+
+def gave_up_result(task):
+    return task * 2246822519 & 0xFFFFFFFF
 
 
 def read_file(path):
@@ -196,7 +206,9 @@ def blocking_task(plan, i):
     if plan.workload == "shared":
         content = read_file(plan.path_of(i))
         return None if content is None else collections.Counter(content.split())
-    if plan.workload == "cpu":
+    if plan.workload in ("cpu", "runaway"):
+        while plan.is_runaway(i):
+            pass
         return hash_file(plan, i)
     time.sleep(plan.wait_s)
     result = hash_file(plan, i)
@@ -246,6 +258,9 @@ def process_task(i):
 
 def run_multiprocessing(run):
     plan = run.plan
+    if plan.workload == "runaway":
+        run_limited_processes(run)
+        return
     process_task.plan = plan  # the workers are forked, before any thread is started, and so have it
     pool = multiprocessing.get_context("fork").Pool(plan.workers)
     with ThreadHeartbeat(run.lag):
@@ -257,6 +272,54 @@ def run_multiprocessing(run):
         run.stop_clock()
     pool.close()
     pool.join()
+
+
+def answer_task(sender, plan, i):
+    # daemon=True ends it where its parent ends, but not where that is killed.
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    sender.send(blocking_task(plan, i))
+
+
+def run_limited_processes(run):
+    """A process for each task, as many at once as cores: a Pool cannot end one call, only all of them."""
+    plan = run.plan
+    context = multiprocessing.get_context("fork")
+    left = iter(range(plan.tasks))
+    running = {}  # by the connection on which the task's result comes
+
+    def start(i):
+        receiver, sender = context.Pipe(duplex=False)
+        process = context.Process(target=answer_task, args=(sender, plan, i), daemon=True)
+        process.start()
+        sender.close()
+        running[receiver] = i, process, time.monotonic() + plan.task_limit_s
+
+    def take(receiver, answered):
+        i, process, due = running[receiver]
+        if not answered and time.monotonic() < due:
+            return
+        del running[receiver]
+        if answered:
+            run.results[i] = receiver.recv()
+        else:
+            process.kill()
+            run.results[i] = gave_up_result(i)
+        process.join()
+        receiver.close()
+        if not answered and not plan.is_runaway(i):
+            raise RuntimeError(f"on a machine this busy {plan.task_limit_ms:g} ms is too short a limit: task {i} ends")
+
+    with ThreadHeartbeat(run.lag):
+        for i in range(min(plan.workers, plan.tasks)):
+            start(next(left))
+        while running:
+            patience = max(0, min(due for _, _, due in running.values()) - time.monotonic())
+            ready = multiprocessing.connection.wait(list(running), patience)
+            for receiver in list(running):
+                take(receiver, receiver in ready)
+            while len(running) < plan.workers and (i := next(left, None)) is not None:
+                start(i)
+        run.stop_clock()
 
 
 def main():
