@@ -48,7 +48,8 @@ rt::process::Pool* make_pool(const ProcessPoolOptions& options) {
     return detail::make_process_pool({
         .name = options.name,
         .workers = options.workers != 0 ? options.workers : detail::process_pool_default_workers(),
-        .length_max = usable_limit(options.message_bytes_max) + detail::kProcessCallHeadroom,
+        .length_max = usable_limit(options.message_bytes_max) + detail::kProcessCallHeadroom +
+                      detail::kProcessCallExtra,
         .queue_max = options.queue_max != 0 ? options.queue_max : SIZE_MAX,
         .retry = options.retry,
         .escalation = {.ask = usable_patience(options.escalation.ask),
@@ -113,8 +114,7 @@ std::string last_lines(std::string_view text) {
     throw WorkerDied(text, signal, exit_status, std::string(function), reply.stderr_tail);
 }
 
-[[noreturn]] void throw_ending(const detail::ProcessReply& reply, std::string_view function,
-                               const std::string& pool) {
+[[noreturn]] void throw_ending(const detail::ProcessReply& reply, std::string_view function) {
     using enum detail::ProcessEnding;
     switch (reply.ending) {
         case worker_died:
@@ -132,14 +132,14 @@ std::string last_lines(std::string_view text) {
                 "weft::to_process in a process that was forked from the one that the pool belongs "
                 "to: its workers are not this process's");
         case queue_full:
-            throw QueueFull("weft::to_process: the queue of the process pool '" + pool +
+            throw QueueFull("weft::to_process: the queue of the process pool '" + reply.text +
                             "' is full");
         case value:
         case exception:
         case closed:
             break;
     }
-    throw Error("weft::to_process: the process pool '" + pool + "' was shut down");
+    throw Error("weft::to_process: the process pool '" + reply.text + "' was shut down");
 }
 
 }  // namespace
@@ -170,6 +170,21 @@ ProcessPoolFigures ProcessPool::figures() const noexcept {
 
 namespace detail {
 
+namespace {
+
+/// By the steady clock, which all processes of a machine share; a simulation's own runs elsewhere.
+TimePoint deadline_for_others() {
+    std::optional<TimePoint> deadline = current_deadline();
+    if (!deadline || *deadline == lowlevel::kNever) return lowlevel::kNever;
+    rt::Scheduler* scheduler = current_scheduler();
+    SimulationState state;
+    if (scheduler == nullptr || !simulation_state(*scheduler, &state)) return *deadline;
+    return std::chrono::time_point_cast<TimePoint::duration>(std::chrono::steady_clock::now()) +
+           (*deadline - lowlevel::now());
+}
+
+}  // namespace
+
 void begin_process_call(OutputArchive& message) {
     if (!main_is_wrapped()) {
         throw UsageError(
@@ -179,9 +194,7 @@ void begin_process_call(OutputArchive& message) {
     }
     constexpr std::byte kRoom[kProcessCallHeadroom] = {};
     message.write_bytes(kRoom, sizeof kRoom);
-    // All processes of a machine have one steady clock.
-    TimePoint deadline = current_deadline().value_or(lowlevel::kNever);
-    message.write(deadline.time_since_epoch().count());
+    message.write(deadline_for_others().time_since_epoch().count());
     SentContextVar::write_all(message);
 }
 
@@ -198,7 +211,7 @@ ProcessReply finish_process_call(rt::process::Pool& pool, ProcessThunk thunk,
         if (in.rest() == 0) throw std::bad_alloc();
         std::rethrow_exception(read_exception(in));
     }
-    throw_ending(reply, function, name_of_process_pool(pool));
+    throw_ending(reply, function);
 }
 
 rt::process::Pool& default_process_pool() {

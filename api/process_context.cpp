@@ -32,9 +32,7 @@ Registry& registry() {
 SentContextVar::SentContextVar(const char* name, std::uint64_t key, Write write, Read read)
     : name_(name), key_(key), write_(write), read_(read) {
     std::lock_guard guard(registry().lock);
-    auto has_its_name = [&](const SentContextVar* other) {
-        return std::string_view(other->name_) == name;
-    };
+    auto has_its_name = [&](const SentContextVar* other) { return other->name_ == name; };
     if (std::ranges::any_of(registry().all, has_its_name)) {
         throw std::invalid_argument("weft::ProcessContextVar: there is one called '" +
                                     std::string(name) + "' already");
@@ -51,39 +49,44 @@ SentContextVar::~SentContextVar() {
 
 void SentContextVar::write_all(OutputArchive& out) {
     struct Set {
-        const SentContextVar* variable;
+        std::string name;
+        Write write;
         std::shared_ptr<const void> value;
     };
     std::vector<Set> set;
     if (registry().size != 0 && current_context() != nullptr) {
         std::lock_guard guard(registry().lock);
-        for (const SentContextVar* variable : registry().all) {
-            if (auto value = context_get(variable->key_)) set.push_back({variable, value});
+        for (const SentContextVar* one : registry().all) {
+            if (auto value = context_get(one->key_))
+                set.push_back({one->name_, one->write_, value});
         }
     }
     out.write_size(set.size());
     // Not under the lock: how a value is written is its type's affair.
     for (const Set& one : set) {
-        out.write(std::string(one.variable->name_));
-        one.variable->write_(one.value.get(), out);
+        out.write(one.name);
+        one.write(one.value.get(), out);
     }
 }
 
 void SentContextVar::read_all(InputArchive& in) {
     for (std::uint64_t left = in.read_size(); left > 0; --left) {
         auto name = Codec<std::string>::read(in);
-        const SentContextVar* found = nullptr;
+        std::uint64_t key = 0;
+        Read read = nullptr;
         {
             std::lock_guard guard(registry().lock);
-            auto it = std::ranges::find_if(
-                registry().all, [&](const SentContextVar* one) { return one->name_ == name; });
-            if (it != registry().all.end()) found = *it;
+            for (const SentContextVar* one : registry().all) {
+                if (one->name_ != name) continue;
+                key = one->key_;
+                read = one->read_;
+            }
         }
-        if (found == nullptr) {
+        if (read == nullptr) {
             throw UsageError("the worker process has no weft::ProcessContextVar '" + name +
                              "': make it at namespace scope, so that each process has it");
         }
-        context_set(found->key_, found->read_(in));
+        context_set(key, read(in));
     }
 }
 

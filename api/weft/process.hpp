@@ -264,7 +264,7 @@ private:
 /// @suspends  always
 /// @threads   any; outside of a task it blocks the thread
 /// @cancel    a cancel point; a call that has not begun never will, and one that runs is killed
-/// with its process
+/// with its process, at once or as the pool's Escalation has it
 /// @throws    what `f` throws, as its std type (with what() and nested exceptions) or as
 /// RemoteError; WorkerDied;
 ///            CancelledError; ArchiveError if a value does not fit; std::system_error if no process

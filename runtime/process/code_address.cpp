@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <cstring>
 #include <memory>
+#include <vector>
 
 #include <elf.h>
 #include <link.h>
@@ -117,6 +118,33 @@ bool file_of(std::uintptr_t address, Identity& identity) {
     return false;
 }
 
+struct KnownFile {
+    std::uintptr_t first_byte;
+    Identity identity;
+};
+/// What remember_files() has found; the worker's main thread's.
+std::vector<KnownFile>& known_files() {
+    static std::vector<KnownFile> files;
+    return files;
+}
+
+int remember_file(dl_phdr_info* object, std::size_t, void*) {
+    Identity identity{};
+    std::uintptr_t first_byte = first_byte_of(*object);
+    if (build_id_of(*object, identity) || !file_of(first_byte, identity)) return 0;
+    known_files().push_back({first_byte, identity});
+    return 0;
+}
+
+bool file_known_or_found(std::uintptr_t first_byte, Identity& identity) {
+    for (const KnownFile& file : known_files()) {
+        if (file.first_byte != first_byte) continue;
+        identity = file.identity;
+        return true;
+    }
+    return file_of(first_byte, identity);
+}
+
 bool identify(const dl_phdr_info& object, Identity& identity) {
     return build_id_of(object, identity) || file_of(first_byte_of(object), identity);
 }
@@ -160,7 +188,8 @@ int find_in(dl_phdr_info* object, std::size_t, void* argument) {
     Identity identity{};
     bool known = wanted.address.object[0] == build_id
                      ? build_id_of(*object, identity)
-                     : !build_id_of(*object, identity) && file_of(first_byte_of(*object), identity);
+                     : !build_id_of(*object, identity) &&
+                           file_known_or_found(first_byte_of(*object), identity);
     if (!known || identity != wanted.address.object) return 0;
     wanted.loaded = true;
     std::uintptr_t code = object->dlpi_addr + wanted.address.offset;
@@ -191,6 +220,11 @@ const void* find_code(const CodeAddress& address, std::string& error) {
             "that it opened at run time (dlopen)";
     }
     return reinterpret_cast<const void*>(wanted.code);
+}
+
+void remember_files() {
+    known_files().clear();
+    ::dl_iterate_phdr(&remember_file, nullptr);
 }
 
 }  // namespace weft::rt::process

@@ -34,4 +34,7 @@ bool locate_code(const void* code, CodeAddress& address, std::string& error);
 /// or there is no code at that offset.
 const void* find_code(const CodeAddress& address, std::string& error);
 
+/// Looks up now what find_code() would open files for: objects without a build-id. std::bad_alloc.
+void remember_files();
+
 }  // namespace weft::rt::process

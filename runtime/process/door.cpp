@@ -213,8 +213,6 @@ void shut_down_process_pool(process::Pool& pool, bool abandon) noexcept {
     pool.shutdown(abandon ? process::Outstanding::abandon : process::Outstanding::fail);
 }
 
-const std::string& name_of_process_pool(const process::Pool& pool) noexcept { return pool.name(); }
-
 ProcessPoolFigures process_pool_figures(const process::Pool& pool) noexcept {
     return pool.counts();
 }

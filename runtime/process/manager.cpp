@@ -194,7 +194,8 @@ void Pool::take_answer(Worker& worker, IncomingFrame& frame) noexcept {
     if (call == nullptr) {
         // The end of a call that was withdrawn.
         if (worker.state == Worker::State::doomed) return kill(worker);
-        if (worker.state == Worker::State::asked && frame.header.id == worker.asked_id) {
+        if (worker.state == Worker::State::asked && frame.header.id == worker.asked_id &&
+            frame.header.kind >= FrameKind::value) {
             worker.next_step_at = kNever;
             if (done) {
                 ++counts_.recycled;

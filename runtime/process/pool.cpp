@@ -79,6 +79,7 @@ bool Pool::submit(Call& call) noexcept {
         if (state_ == State::open) ++counts_.refused;
         call.place = Call::Place::done;
         call.ending = state_ == State::open ? Ending::queue_full : Ending::closed;
+        put_name(call);
         return false;
     }
     ++counts_.calls;
@@ -147,11 +148,12 @@ void Pool::shutdown(Outstanding outstanding) noexcept {
         bool first = state_ == State::open || state_ == State::draining;
         state_ = State::closing;
         for (Drain* drain = drains_; drain != nullptr; drain = drain->next) drain->cut_short = true;
-        if (outstanding == Outstanding::fail) fail_queue(Ending::closed, nullptr);
+        if (outstanding == Outstanding::fail) fail_queue(Ending::closed, setup_.name.c_str());
         for (auto& worker : workers_) {
             Call* call = std::exchange(worker->call, nullptr);
             if (call == nullptr) continue;
             if (outstanding == Outstanding::fail) {
+                put_name(*call);
                 finish(*call, Ending::closed);
             } else {
                 // Its caller may still withdraw it, when the worker is no more.
@@ -286,11 +288,16 @@ void Pool::count_run(const Call& call) noexcept {
     add(Clock::now() - call.since, counts_.run_time, counts_.run_time_max);
 }
 
+/// For a caller that may find the pool gone when it wakes.
+void Pool::put_name(Call& call) const noexcept {
+    std::snprintf(call.note.data(), call.note.size(), "%s", setup_.name.c_str());
+}
+
 void Pool::fail_queue(Ending ending, const char* text) noexcept {
     while (first_ != nullptr) {
         Call& call = *first_;
         unlink(call);
-        if (text != nullptr) std::snprintf(call.note.data(), call.note.size(), "%s", text);
+        std::snprintf(call.note.data(), call.note.size(), "%s", text);
         finish(call, ending);
     }
 }
@@ -308,6 +315,8 @@ void Pool::kill(Worker& worker) noexcept {
 void Pool::dismiss(Worker& worker) noexcept {
     auto patience = setup_.escalation.ask;
     std::uint64_t id = std::exchange(worker.call, nullptr)->frame.header.id;
+    // Dead already, or as good as: it is on its way out, and no step of ours makes it come back.
+    if (worker.state == Worker::State::doomed) return;
     if (patience.count() <= 0 || queue_signal(worker.pidfd, ask_signal(), id) != 0) {
         return terminate(worker);
     }

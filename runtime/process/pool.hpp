@@ -60,8 +60,8 @@ enum class Ending : std::uint8_t {
     no_worker,    ///< no worker could be started; `note` says why. The call has not run
     not_sent,     ///< `error`. The call has not run
     answer_lost,  ///< `error`: what the program lacked to take the answer
-    queue_full,   ///< the call has not been taken
-    closed,       ///< the pool has been shut down
+    queue_full,   ///< the call has not been taken; `note` is the pool's name
+    closed,       ///< the pool has been shut down; `note` is its name
 };
 
 /// A short text that needs no memory.
@@ -138,7 +138,7 @@ using PoolCounts = detail::ProcessPoolFigures;
 
 class Pool {
 public:
-    Pool(const detail::ProcessPoolSetup& setup, const WorkerSetup& worker_setup) noexcept
+    Pool(const detail::ProcessPoolSetup& setup, const WorkerSetup& worker_setup)
         : setup_(setup), worker_setup_(worker_setup) {}
     Pool(const Pool&) = delete;
     Pool& operator=(const Pool&) = delete;
@@ -167,7 +167,6 @@ public:
     void shutdown(Outstanding outstanding) noexcept;
 
     PoolCounts counts() const noexcept;
-    const std::string& name() const noexcept { return setup_.name; }
     std::size_t length_max() const noexcept { return setup_.length_max; }
     /// Whether this process made the pool (true also before start()), and is no fork of the one
     /// that did.
@@ -184,6 +183,7 @@ private:
     void finish(Call& call, Ending ending) noexcept;
     bool run_again(Call& call, bool killed_it) noexcept;
     void count_run(const Call& call) noexcept;
+    void put_name(Call& call) const noexcept;
     void fail_queue(Ending ending, const char* text) noexcept;
     void kill(Worker& worker) noexcept;
     std::size_t busy() const noexcept;

@@ -7,11 +7,14 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <memory>
+#include <new>
 #include <string>
 #include <string_view>
 
 #include <fcntl.h>
+#include <malloc.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -175,6 +178,17 @@ void say_unprepared(int socket, const char* what, int error) noexcept {
                  std::as_bytes(std::span(text).first(static_cast<std::size_t>(length))));
 }
 
+/// After what would open files later: the identity of objects without a build-id, the time zone.
+int confine_worker(const detail::SystemCalls& allowed) noexcept {
+    try {
+        remember_files();
+    } catch (const std::bad_alloc&) {
+        return -ENOMEM;
+    }
+    ::tzset();
+    return confine(allowed);
+}
+
 void prepare(int socket, const WorkerSetup& setup, detail::ProcessHandler handler) noexcept {
     const pid_t server = ::getppid();
     ::prctl(PR_SET_NAME, setup.name.data());
@@ -183,11 +197,14 @@ void prepare(int socket, const WorkerSetup& setup, detail::ProcessHandler handle
     limit_call(setup.limits.cpu_seconds);
     int error = setup.may_be_asked ? prepare_for_asks() : 0;
     if (error != 0) return say_unprepared(socket, "it has no thread that hears asks", error);
+    const bool confined = !setup.system_calls.are_all();
+    // Else glibc asks how memory is promised, by a file, when an arena of another thread shrinks.
+    if (confined) ::mallopt(M_ARENA_MAX, 1);
     Payload wrong = run_step(setup.initializer, handler);
     // The kernel forgets it where an initializer takes another user's rights.
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (::getppid() != server) leave(0);
-    if (wrong.bytes().empty()) error = confine(setup.system_calls);
+    if (wrong.bytes().empty() && confined) error = confine_worker(setup.system_calls);
     if (error != 0) return say_unprepared(socket, "its system calls cannot be confined", error);
     say_prepared(socket, FrameKind::value, wrong.bytes());
 }

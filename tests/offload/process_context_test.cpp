@@ -1,5 +1,6 @@
 // What goes along with a call to another process, beside its arguments.
 #include <weft/process.hpp>
+#include <weft/testing.hpp>
 #include <weft/weft.hpp>
 
 #include <chrono>
@@ -106,6 +107,27 @@ TEST(ProcessContext, HasTheDeadline) {
         });
         EXPECT_EQ(pool().run(there), 0);
     });
+}
+
+TEST(ProcessContext, HasTheDeadlineOfASimulationByTheClockOfAll) {
+    weft::testing::simulate(1, [] {
+        ProcessPool own{{.workers = 1}};
+        weft::timeout(1h, [&] {
+            auto left = std::chrono::nanoseconds(own.run([] {
+                auto rest = *weft::current_deadline() - std::chrono::steady_clock::now();
+                return std::chrono::nanoseconds(rest).count();
+            }));
+            EXPECT_LE(left, 1h);
+            EXPECT_GT(left, 59min);
+        });
+    });
+}
+
+TEST(ProcessContext, TakesNoRoomFromTheArguments) {
+    constexpr std::size_t kLimit = 64 * 1024;
+    ProcessPool small{{.workers = 1, .message_bytes_max = kLimit}};
+    std::string largest(kLimit - 8, 'x');  // eight bytes say how long it is
+    EXPECT_EQ(small.run([](std::string text) { return text.size(); }, largest), largest.size());
 }
 
 TEST(ProcessContext, OfADeadWorkerNamesTheTask) {

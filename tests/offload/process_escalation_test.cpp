@@ -6,6 +6,7 @@
 #include <csignal>
 #include <stop_token>
 #include <string>
+#include <thread>
 
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -148,6 +149,13 @@ TEST(ProcessAsked, AtAnyMomentHearsIt) {
     EXPECT_GT(pool.figures().kept, 0U);
 }
 
+/// In a worker: whether the signal waits for the process.
+bool is_pending(int signal) {
+    sigset_t pending;
+    ::sigpending(&pending);
+    return ::sigismember(&pending, signal) == 1;
+}
+
 TEST(ProcessAsked, ForAnotherCallGoesOn) {
     ProcessPool pool{{.workers = 1, .escalation = {.ask = 1h}}};
     Messenger messenger;
@@ -158,8 +166,12 @@ TEST(ProcessAsked, ForAnotherCallGoesOn) {
                 [](std::string path, std::string orders_path) {
                     Messenger::tell(path, ::getpid());
                     Messenger::listen(orders_path);
-                    // By then the ask has been met: the one after it has.
-                    weft::checkpoint();
+                    // Asks are heard in order, by one thread, and this one sends no other's call to its end.
+                    while (is_pending(weft::rt::process::ask_signal())) std::this_thread::yield();
+                    for (int turn = 0; turn < 1000; ++turn) {
+                        std::this_thread::yield();
+                        weft::checkpoint();
+                    }
                     return 7;
                 },
                 messenger.path(), orders.path());
@@ -173,6 +185,59 @@ TEST(ProcessAsked, ForAnotherCallGoesOn) {
         Messenger::tell(orders.path(), 1);
         EXPECT_EQ(weft::await(call), 7);
     });
+}
+
+TEST(ProcessAsked, HearsItAlsoAfterACallThatUnblockedAllSignals) {
+    ProcessPool pool{{.workers = 1, .escalation = {.ask = 1h}}};
+    pid_t pid = pool.run([] {
+        sigset_t none;
+        sigemptyset(&none);
+        ::pthread_sigmask(SIG_SETMASK, &none, nullptr);
+        return ::getpid();
+    });
+    EXPECT_EQ(cancel_in_the_middle(pool, [](std::string path) { compute(path); }), pid);
+    EXPECT_EQ(pool.run([] { return ::getpid(); }), pid);
+}
+
+TEST(ProcessAsked, ThatIsDeadAlreadyIsNotHeldForAlive) {
+    ProcessPool pool{{.workers = 1, .escalation = {.ask = 1h}}};
+    Messenger messenger;
+    weft::run([&] {
+        auto call = weft::create_task([&] {
+            pool.run(
+                [](std::string path) {
+                    Messenger::tell(path, ::getppid());
+                    Messenger::tell(path, ::getpid());
+                    hang();
+                },
+                messenger.path());
+        });
+        // Stopped, its server does not tell of the death, which the pool sees by the socket alone.
+        Watched server(weft::to_thread([&] { return messenger.hear(); }));
+        Watched worker(weft::to_thread([&] { return messenger.hear(); }));
+        server.kill(SIGSTOP);
+        worker.kill(SIGKILL);
+        while (pool.figures().workers != 0) weft::yield();
+        call.cancel();
+        EXPECT_THROW(weft::await(call), weft::CancelledError);
+        EXPECT_EQ(pool.figures().workers, 0U) << "a dead one holds no place";
+        server.kill(SIGCONT);
+        pool.run([] {});
+    });
+}
+
+TEST(ProcessCall, ThatForksAnswersOnce) {
+    ProcessPool pool{{.workers = 1}};
+    for (int number = 0; number < 20; ++number) {
+        EXPECT_EQ(pool.run(
+                      [](int x) {
+                          if (::fork() == 0) return -1;
+                          return x;
+                      },
+                      number),
+                  number);
+    }
+    EXPECT_EQ(pool.figures().started, 1U);
 }
 
 TEST(ProcessAsked, AndDyingOfItIsReplaced) {

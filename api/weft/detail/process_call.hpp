@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <tuple>
 #include <type_traits>
@@ -41,7 +42,7 @@ public:
     static void read_all(InputArchive& in);
 
 private:
-    const char* name_;
+    std::string name_;
     std::uint64_t key_;
     Write write_;
     Read read_;
@@ -148,7 +149,7 @@ void step_thunk(InputArchive&, OutputArchive& out) {
 template <class F, class... Args>
 auto call_in_process(rt::process::Pool& pool, std::size_t bytes_max, Repeatable repeatable,
                      const Args&... args) {
-    OutputArchive message(bytes_max + kProcessCallHeadroom);
+    OutputArchive message(bytes_max + kProcessCallHeadroom + kProcessCallExtra);
     begin_process_call(message);
     (Codec<Args>::write(message, args), ...);
     ProcessReply reply = finish_process_call(pool, &process_thunk<F, Args...>,

@@ -66,6 +66,8 @@ private:
 
 /// The bytes in front of a call's arguments that the engine fills.
 inline constexpr std::size_t kProcessCallHeadroom = 48;
+/// And those that follow, of a call without context variables; no argument's room is lost to them.
+inline constexpr std::size_t kProcessCallExtra = 16;
 
 enum class ProcessEnding : std::uint8_t {
     value,             ///< `bytes` is the result
@@ -74,8 +76,8 @@ enum class ProcessEnding : std::uint8_t {
     unknown_function,  ///< `text`
     not_run,           ///< `text`, `error`: nothing could be started, or sent
     answer_lost,       ///< `text`, `error`: it ran, but its result could not be sent or taken
-    queue_full,        ///< it has not been taken
-    closed,            ///< the pool has been shut down
+    queue_full,        ///< it has not been taken; `text` is the pool's name
+    closed,            ///< the pool has been shut down; `text` is its name
     foreign,           ///< the pool belongs to the process that this one was forked from
 };
 
@@ -125,8 +127,6 @@ rt::process::Pool* make_process_pool(const ProcessPoolSetup& setup);
 void destroy_process_pool(rt::process::Pool* pool) noexcept;
 /// `abandon`: those who wait are left as they are, since the program is ending.
 void shut_down_process_pool(rt::process::Pool& pool, bool abandon) noexcept;
-
-const std::string& name_of_process_pool(const rt::process::Pool& pool) noexcept;
 
 /// Refuses calls from now on, and waits until those that are there have ended; false where the
 /// deadline came first. Throws CancelledError.

@@ -13,8 +13,8 @@ namespace weft::detail {
 /// What a worker process may take, and how long it is kept. 0: as much as the program may, and for
 /// ever.
 struct ProcessLimits {
-    /// Its address space, that of the program's image included (RLIMIT_AS). Beyond it allocations
-    /// fail: a call that lets std::bad_alloc out fails with that, and the worker lives on.
+    /// Its address space, that of the program's image included (RLIMIT_AS), and with
+    /// Escalation::ask that of a thread. Beyond it allocations fail: a call that lets std::bad_alloc out fails with that, and the worker lives on.
     std::uint64_t address_space_bytes = 0;
     /// Processor time of one call, or of the initializer, all threads together, in whole seconds
     /// rounded up (RLIMIT_CPU). Beyond it SIGXCPU kills the worker, and the call fails with
@@ -33,6 +33,9 @@ struct ProcessLimits {
 /// killed. Its caller does not wait for any of that: it goes on at once. 0 skips a step; a day at
 /// most.
 struct Escalation {
+    // The ask is SIGRTMAX, queued: it is weft's in a worker that may be asked, and ignored in what
+    // such a worker starts. A second thread of the worker's waits for it, from before the
+    // initializer on.
     /// Asked to give up, through the std::stop_token that the function takes first if it wants one,
     /// and by CancelledError out of weft::checkpoint() in it: so long until the next step. A worker
     /// that comes to the end of its call in that time is kept, with all that it has made; until
@@ -53,12 +56,16 @@ public:
     /// All of them.
     constexpr SystemCalls() noexcept = default;
 
-    /// Those that computing takes (memory, clocks, mutexes, what is already open, the worker's
-    /// answers), and these: `weft::SystemCalls::only({SYS_openat, SYS_getdents64})`.
+    /// Those that computing in the worker's own thread takes (memory, clocks, mutexes, what is
+    /// already open, signals to itself, the worker's answers), and these:
+    /// `weft::SystemCalls::only({SYS_openat, SYS_getdents64})`. To start a thread (oneTBB, OpenMP)
+    /// it needs SYS_clone3 and SYS_clone, and more. One that is listed is allowed with all that it
+    /// can be asked.
     /// @throws  std::invalid_argument for a number that no system call has
     static SystemCalls only(std::initializer_list<int> numbers);
 
     constexpr bool are_all() const noexcept { return all_; }
+    /// Whether it is listed.
     constexpr bool contain(int number) const noexcept {
         if (all_) return true;
         auto bit = static_cast<unsigned>(number);
