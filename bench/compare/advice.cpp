@@ -106,6 +106,8 @@ std::string noun_of(const Section& section) {
             return plural(section.plan.tasks, "task");
         case Workload::mixed:
             return plural(section.plan.tasks, "request");
+        case Workload::buffer:
+            return plural(section.plan.tasks, "buffer");
     }
     return {};
 }
@@ -172,6 +174,17 @@ std::string on_others(const Section& section, const Choice& choice) {
     return text.empty() ? text : text + '.';
 }
 
+// What processes cost where the data are large, and what of that SharedBuffer saves.
+std::string on_copying(const Section& section) {
+    const Row* const shared = row_of(section, {"to_process"});
+    const Row* const copied = row_of(section, {"to_process-copy"});
+    if (shared == nullptr || copied == nullptr) return {};
+    return fmt::format(
+        " To processes the buffers go as weft::SharedBuffer in {}, copied in {} ({}).",
+        duration_text(wall_of(*shared)), duration_text(wall_of(*copied)),
+        times(wall_of(*copied), wall_of(*shared)));
+}
+
 std::string on_python(const Section& section, const Choice& choice) {
     const Row* python = fastest_of(those(good_rows(section), &is_python));
     if (python == nullptr || python == choice.best) return {};
@@ -231,7 +244,8 @@ std::string advice_on(const Section& section, const std::vector<Section>& study)
     const Choice choice = choose(section);
     if (choice.best == nullptr) return "No model gave a result, so there is nothing to advise.";
     return lead(section, *choice.best) + on_runaways(section, choice, study) +
-           on_response(section, choice) + on_others(section, choice) + on_python(section, choice);
+           on_response(section, choice) + on_others(section, choice) + on_copying(section) +
+           on_python(section, choice);
 }
 
 }  // namespace weft_compare

@@ -35,6 +35,9 @@ const std::vector<Model>& models() {
          "one worker; blocking and CPU work in weft::to_arena (oneTBB)", &run_to_arena, false},
         {"to_process", "asyncio + to_process", Family::weft,
          "one worker; blocking and CPU work in a weft::ProcessPool", &run_to_process, true},
+        {"to_process-copy", "asyncio + to_process, copied", Family::weft,
+         "the same for buffer, with std::vector instead of weft::SharedBuffer",
+         &run_to_process_copying, true},
         {"thread-per-task", "a thread per task", Family::classic, "std::thread for each task",
          &run_thread_per_task, false},
         {"thread-pool", "a thread pool", Family::classic, "a queue and a fixed number of threads",
@@ -55,6 +58,10 @@ const Model* find_model(std::string_view key) {
     const auto found = std::find_if(models().begin(), models().end(),
                                     [&](const Model& model) { return model.key == key; });
     return found == models().end() ? nullptr : &*found;
+}
+
+bool applies(const Model& model, Workload workload) {
+    return model.run != &run_to_process_copying || workload == Workload::buffer;
 }
 
 std::string unable(const Model& model, const Plan& plan) {

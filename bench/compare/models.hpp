@@ -51,6 +51,9 @@ struct Model {
 const std::vector<Model>& models();
 const Model* find_model(std::string_view key);
 
+// Whether there is anything in this model that the others of its kind do not show in this workload.
+bool applies(const Model& model, Workload workload);
+
 // Why this model cannot do this workload at all; empty where it can.
 std::string unable(const Model& model, const Plan& plan);
 
@@ -70,5 +73,6 @@ void run_asyncio_all(Run& run);
 void run_to_thread(Run& run);
 void run_to_arena(Run& run);
 void run_to_process(Run& run);
+void run_to_process_copying(Run& run);
 
 }  // namespace weft_compare

@@ -6,6 +6,7 @@ namespace {
 
 TaskResult loop_task(const Plan& plan, std::size_t task) {
     if (plan.workload == Workload::cpu) return hash_file(plan, task);
+    if (plan.workload == Workload::buffer) return recode_buffer(plan, task);
     if (plan.workload == Workload::mixed) {
         return wait_compute_wait(plan, [&] { return hash_file(plan, task); });
     }

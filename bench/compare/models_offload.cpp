@@ -4,9 +4,12 @@
 // Workload::network the wait itself is what is offloaded, standing for a blocking call that has no asynchronous form.
 #include <mutex>
 #include <optional>
+#include <ranges>
+#include <span>
 #include <string>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include <tbb/parallel_for.h>
 
@@ -40,6 +43,17 @@ TaskResult hash_there(const std::string& path, std::uint64_t hash_bytes) {
 }
 
 TaskResult run_away_there() { run_away(); }
+
+weft::SharedBuffer recode_shared_there(const weft::SharedBuffer& from) {
+    weft::SharedBuffer to(from.size());
+    recode(from.bytes(), to.writable());
+    return to;
+}
+
+std::vector<std::byte> recode_copy_there(std::vector<std::byte> buffer) {
+    recode(buffer, buffer);
+    return buffer;
+}
 
 // Here again: what calls them there.
 
@@ -85,8 +99,33 @@ TaskResult process_task(Run& run, weft::ProcessPool& pool, weft::Semaphore& slot
             return wait_compute_wait(plan, [&] { return hash_in_process(plan, pool, task); });
         case Workload::runaway:
             return limited_in_process(plan, pool, slots, task);
+        case Workload::buffer:
+            break;  // recode_in_processes()
     }
     return {};
+}
+
+std::span<std::byte> writable(weft::SharedBuffer& buffer) { return buffer.writable(); }
+std::span<std::byte> writable(std::vector<std::byte>& buffer) { return buffer; }
+std::span<const std::byte> bytes_of(const weft::SharedBuffer& buffer) { return buffer.bytes(); }
+std::span<const std::byte> bytes_of(const std::vector<std::byte>& buffer) { return buffer; }
+
+// A few buffers ahead of the workers, not all of them: a task each would have filled its own before
+// the first of them was recoded.
+template <class Buffer, auto There>
+void recode_in_processes(Run& run, weft::ProcessPool& pool) {
+    const auto filled = [&](std::size_t task) {
+        Buffer buffer(run.plan.buffer_bytes);
+        run.results[task].readable = fill_buffer(run.plan, task, writable(buffer));
+        return buffer;
+    };
+    std::size_t task = 0;
+    for (const Buffer& recoded :
+         pool.map(weft::process_function<There>, std::views::iota(std::size_t{0}, run.plan.tasks) |
+                                                     std::views::transform(filled))) {
+        TaskResult& result = run.results[task++];
+        if (result.readable) result = result_of_buffer(bytes_of(recoded));
+    }
 }
 
 }  // namespace
@@ -129,8 +168,23 @@ void run_to_arena(Run& run) {
 void run_to_process(Run& run) {
     run_event_loop(run, 1, [&] {
         weft::ProcessPool pool{{.workers = run.plan.workers}};
+        if (run.plan.workload == Workload::buffer) {
+            recode_in_processes<weft::SharedBuffer, &recode_shared_there>(run, pool);
+            run.stopwatch.stop();
+            return;
+        }
         weft::Semaphore slots{static_cast<std::ptrdiff_t>(run.plan.workers)};
         run_each(run, [&](std::size_t task) { return process_task(run, pool, slots, task); });
+        run.stopwatch.stop();
+    });
+}
+
+void run_to_process_copying(Run& run) {
+    run_event_loop(run, 1, [&] {
+        constexpr std::size_t kHead = 64 * 1024;
+        weft::ProcessPool pool{
+            {.workers = run.plan.workers, .message_bytes_max = run.plan.buffer_bytes + kHead}};
+        recode_in_processes<std::vector<std::byte>, &recode_copy_there>(run, pool);
         run.stopwatch.stop();
     });
 }

@@ -5,7 +5,8 @@
 // with its words: that copying is what processes cost where state is shared. Each worker has one
 // more task waiting in its socket, so that it never idles between an answer and the next question.
 // Not where tasks have a time limit: whose turn it is would be anybody's guess. A worker that exceeds
-// it is killed, and another one forked in its place.
+// it is killed, and another one forked in its place. Nor where a question is a large buffer: the parent
+// would send to a worker that does not read before its own answer is read.
 // Socket pairs and not pipes, since writing to a worker that died must be an error here, not a
 // SIGPIPE.
 #include <algorithm>
@@ -15,6 +16,7 @@
 #include <cstdio>
 #include <cstring>
 #include <exception>
+#include <span>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -40,7 +42,7 @@ constexpr Clock::time_point kNever = Clock::time_point::max();
 struct Answer {
     std::uint64_t task;
     TaskResult result;
-    std::uint64_t words_bytes;  // how much follows
+    std::uint64_t payload_bytes;  // how much follows
 };
 
 void send_all(int socket, const void* data, std::size_t size) {
@@ -103,14 +105,19 @@ void serve(const Plan& plan, int socket) {
     while (receive_all(socket, &task, sizeof task)) {
         Answer answer{task, {}, 0};
         std::string packed;
-        if (plan.workload == Workload::shared) {
+        if (plan.workload == Workload::buffer) {
+            packed.resize(plan.buffer_bytes);
+            if (!receive_all(socket, packed.data(), packed.size())) return;
+            const auto buffer = std::as_writable_bytes(std::span(packed));
+            recode(buffer, buffer);
+        } else if (plan.workload == Workload::shared) {
             FileWords words;
             answer.result = count_file(plan.path_of(task), words);
             packed = pack(words);
         } else {
             answer.result = blocking_task(plan, task, unused, unused_locks);
         }
-        answer.words_bytes = packed.size();
+        answer.payload_bytes = packed.size();
         send_all(socket, &answer, sizeof answer);
         send_all(socket, packed.data(), packed.size());
     }
@@ -144,7 +151,7 @@ public:
     }
 
     void do_all_tasks() {
-        for (std::size_t ahead = 0; ahead < (limited() ? 1 : kTasksAhead); ++ahead) {
+        for (std::size_t ahead = 0; ahead < (one_at_a_time() ? 1 : kTasksAhead); ++ahead) {
             for (std::size_t i = 0; i < workers_.size(); ++i) send_next(i);
         }
         while (answered_ < run_.plan.tasks) {
@@ -169,6 +176,7 @@ private:
     };
 
     bool limited() const { return run_.plan.task_limit_ms > 0; }
+    bool one_at_a_time() const { return limited() || run_.plan.workload == Workload::buffer; }
 
     // Until the first time limit is over; rounded up, for poll would otherwise wake too early and spin.
     int patience_ms() const {
@@ -219,6 +227,12 @@ private:
         if (sent_ == run_.plan.tasks) return;
         const std::uint64_t task = sent_++;
         send_all(sockets_[worker].fd, &task, sizeof task);
+        if (run_.plan.workload == Workload::buffer) {
+            packed_.resize(run_.plan.buffer_bytes);
+            const auto buffer = std::as_writable_bytes(std::span(packed_));
+            run_.results[task].readable = fill_buffer(run_.plan, task, buffer);
+            send_all(sockets_[worker].fd, packed_.data(), packed_.size());
+        }
         if (!limited()) return;
         workers_[worker].task = task;
         workers_[worker].due = Clock::now() + task_limit_of(run_.plan);
@@ -228,13 +242,19 @@ private:
         const int socket = sockets_[worker].fd;
         Answer answer{};
         if (!receive_all(socket, &answer, sizeof answer)) worker_died(worker);
-        packed_.resize(answer.words_bytes);
+        packed_.resize(answer.payload_bytes);
         if (!packed_.empty() && !receive_all(socket, packed_.data(), packed_.size())) {
             worker_died(worker);
         }
-        send_next(worker);
-        unpack(packed_, run_.words);
-        run_.results[answer.task] = answer.result;
+        if (run_.plan.workload == Workload::buffer) {
+            TaskResult& result = run_.results[answer.task];
+            if (result.readable) result = result_of_buffer(std::as_bytes(std::span(packed_)));
+            send_next(worker);
+        } else {
+            send_next(worker);
+            unpack(packed_, run_.words);
+            run_.results[answer.task] = answer.result;
+        }
         ++answered_;
     }
 

@@ -28,7 +28,8 @@ constexpr const char* kWorkloadsHelp =
     "  cpu        SHA-256 of those files, some ms a task\n"
     "  mixed      wait, then CPU, then wait: a compute server's request\n"
     "  runaway    cpu with a time limit for each task, which one in fifty runs into: it never "
-    "ends\n";
+    "ends\n"
+    "  buffer     recodes 4 MiB that its caller has, and wants back\n";
 
 std::string footer() {
     std::string text = kWorkloadsHelp;
@@ -132,7 +133,7 @@ void declare(CLI::App& app, Options& options, Names& names) {
         ->type_name("NAME,NAME");
     app.add_option(
            "--tasks", options.tasks,
-           "tasks of each workload (10,000 waits, 2,000 clients, every file, 200, 250, 200)")
+           "tasks of each workload (10,000 waits, 2,000 clients, every file, 200, 250, 200, 100)")
         ->check(CLI::Range(1, 10'000'000))
         ->type_name("N");
     app.add_option("--wait", options.wait_ms,
@@ -148,6 +149,10 @@ void declare(CLI::App& app, Options& options, Names& names) {
         ->check(CLI::Range(1.0, 60'000.0))
         ->capture_default_str()
         ->type_name("MS");
+    app.add_option("--buffer", options.buffer_mib, "in buffer: what one task recodes")
+        ->check(CLI::Range(1, 512))
+        ->capture_default_str()
+        ->type_name("MIB");
     app.add_option("--input", options.input, "directory of the files that are read")
         ->capture_default_str()
         ->type_name("DIR");

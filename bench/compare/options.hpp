@@ -1,6 +1,7 @@
 // The command line: what to compare, how large, and where the report goes.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <stdexcept>
@@ -19,6 +20,7 @@ struct Options {
     std::optional<double> wait_ms;
     std::optional<double> cpu_ms;
     double task_limit_ms = 200;
+    std::uint64_t buffer_mib = 4;
     std::filesystem::path input = "/usr/include";
     unsigned workers = 1;
     unsigned repeat = 3;

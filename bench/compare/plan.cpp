@@ -10,8 +10,8 @@
 namespace weft_compare {
 namespace {
 
-constexpr std::array<std::string_view, kWorkloads.size()> kNames{"wait", "network", "shared",
-                                                                 "cpu",  "mixed",   "runaway"};
+constexpr std::array<std::string_view, kWorkloads.size()> kNames{
+    "wait", "network", "shared", "cpu", "mixed", "runaway", "buffer"};
 
 Workload workload_named(std::string_view name) {
     for (Workload workload : kWorkloads) {
@@ -31,6 +31,7 @@ std::string encode(const Plan& plan) {
                               {"port", plan.port},
                               {"hash_bytes", plan.hash_bytes},
                               {"task_limit_ms", plan.task_limit_ms},
+                              {"buffer_bytes", plan.buffer_bytes},
                               {"workers", plan.workers},
                               {"pool", plan.pool}};
     std::string text = head.dump() + '\n';
@@ -52,6 +53,7 @@ Plan decode(std::string_view text) {
     plan.port = head.at("port");
     plan.hash_bytes = head.at("hash_bytes");
     plan.task_limit_ms = head.at("task_limit_ms");
+    plan.buffer_bytes = head.at("buffer_bytes");
     plan.workers = head.at("workers");
     plan.pool = head.at("pool");
     text.remove_prefix(newline + 1);

@@ -14,22 +14,24 @@
 
 namespace weft_compare {
 
-enum class Workload { wait, network, shared, cpu, mixed, runaway };
+enum class Workload { wait, network, shared, cpu, mixed, runaway, buffer };
 
-inline constexpr std::array kWorkloads{Workload::wait, Workload::network, Workload::shared,
-                                       Workload::cpu,  Workload::mixed,   Workload::runaway};
+inline constexpr std::array kWorkloads{Workload::wait,  Workload::network, Workload::shared,
+                                       Workload::cpu,   Workload::mixed,   Workload::runaway,
+                                       Workload::buffer};
 
 std::string_view name_of(Workload workload);
 
 struct Plan {
     Workload workload = Workload::wait;
     std::size_t tasks = 0;
-    double wait_ms = 0;            // wait, network (the server's), mixed
-    std::uint16_t port = 0;        // network: of 127.0.0.1
-    std::uint64_t hash_bytes = 0;  // cpu, mixed, runaway: what one task hashes, about
-    double task_limit_ms = 0;      // runaway: how long a task may run
-    unsigned workers = 1;          // cores that a model may use
-    unsigned pool = 1;             // threads of the thread pool, suited to the workload
+    double wait_ms = 0;              // wait, network (the server's), mixed
+    std::uint16_t port = 0;          // network: of 127.0.0.1
+    std::uint64_t hash_bytes = 0;    // cpu, mixed, runaway: what one task hashes, about
+    std::uint64_t buffer_bytes = 0;  // buffer: what one task recodes
+    double task_limit_ms = 0;        // runaway: how long a task may run
+    unsigned workers = 1;            // cores that a model may use
+    unsigned pool = 1;               // threads of the thread pool, suited to the workload
     std::vector<std::string> files;
 
     // Tasks are spread evenly over the sorted files, so that a small run is a fair sample of a

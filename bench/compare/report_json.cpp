@@ -72,6 +72,7 @@ json json_of_section(const Section& section, const std::vector<Section>& study) 
             {"cpu_ms", section.cpu_ms},
             {"hash_bytes", section.plan.hash_bytes},
             {"task_limit_ms", section.plan.task_limit_ms},
+            {"buffer_bytes", section.plan.buffer_bytes},
             {"workers", section.plan.workers},
             {"pool", section.plan.pool},
             {"checksum", section.checksum},

@@ -33,6 +33,9 @@ Size size_of(Workload workload, const Options& options) {
         case Workload::runaway:  // the same, so that its price is what stands between the two
             size = options.quick ? Size{80, 0, 3} : Size{200, 0, 5};
             break;
+        case Workload::buffer:
+            size = options.quick ? Size{30, 0, 0} : Size{100, 0, 0};
+            break;
         case Workload::mixed:
             size = options.quick ? Size{80, 10, 2} : Size{250, 10, 2};
             break;
@@ -64,6 +67,7 @@ Plan make_plan(Workload workload, const Options& options, const Input& input,
     plan.wait_ms = size.wait_ms;
     plan.hash_bytes = static_cast<std::uint64_t>(hash_bytes_per_s * size.cpu_ms / 1e3);
     if (workload == Workload::runaway) plan.task_limit_ms = options.task_limit_ms;
+    if (workload == Workload::buffer) plan.buffer_bytes = options.buffer_mib << 20;
     plan.workers = options.workers;
     plan.pool = waits ? std::max(kPoolForWaits, options.workers) : options.workers;
     if (reads_input(workload)) plan.files = input.files;
@@ -102,6 +106,10 @@ std::string headline_of(const Plan& plan, const Options& options, const Input& i
                                plural(plan.tasks, "task"), cpu,
                                fmt::format("one in {}", Plan::kRunawayEvery),
                                exact_duration_text(plan.task_limit_ms / 1e3));
+        case Workload::buffer:
+            return fmt::format("{} of {} out of the files below {}, recoded and handed back",
+                               plural(plan.tasks, "buffer"),
+                               bytes_text(static_cast<double>(plan.buffer_bytes)), directory);
         case Workload::mixed:
             return fmt::format("{}, all at once: wait {}, SHA-256 for about {}, wait {}",
                                plural(plan.tasks, "request"), wait, cpu, wait);

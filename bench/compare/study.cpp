@@ -77,6 +77,10 @@ public:
     void run(Section& section, const Plan& plan) {
         const PlanFile file(plan);
         for (const Model* model : options_.models) {
+            if (!applies(*model, plan.workload)) {
+                watcher_.finished(options_.repeat);
+                continue;
+            }
             section.rows.push_back(
                 {model, label_of(*model, plan), Ending::done, {}, {}, false, {}});
         }

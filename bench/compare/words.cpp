@@ -22,12 +22,6 @@ constexpr std::array<std::uint32_t, 256> kCrcTable = [] {
     return table;
 }();
 
-std::uint32_t crc32(std::string_view text) {
-    std::uint32_t crc = 0xFFFFFFFFu;
-    for (char c : text) crc = crc >> 8 ^ kCrcTable[(crc ^ static_cast<unsigned char>(c)) & 0xFF];
-    return ~crc;
-}
-
 template <typename OnWord>
 void for_each_word(std::string_view text, OnWord on_word) {
     const auto is_space = [](char c) { return kSpace[static_cast<unsigned char>(c)]; };
@@ -40,6 +34,12 @@ void for_each_word(std::string_view text, OnWord on_word) {
 }
 
 }  // namespace
+
+std::uint32_t crc32(std::string_view text) {
+    std::uint32_t crc = 0xFFFFFFFFu;
+    for (char c : text) crc = crc >> 8 ^ kCrcTable[(crc ^ static_cast<unsigned char>(c)) & 0xFF];
+    return ~crc;
+}
 
 FileWords::FileWords(Bytes content) : content_(std::move(content)) {
     constexpr std::size_t kFirstSlots = 1024;

@@ -23,6 +23,9 @@ namespace weft_compare {
 
 using Bytes = std::vector<char>;
 
+// As zlib's.
+std::uint32_t crc32(std::string_view text);
+
 struct Word {
     explicit Word(std::string_view t) : text(t), hash(std::hash<std::string_view>{}(t)) {}
 

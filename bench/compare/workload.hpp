@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
+#include <span>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -40,6 +41,15 @@ TaskResult hash_file(const Plan& plan, std::size_t task);
 [[noreturn]] void run_away();
 TaskResult gave_up_result(std::size_t task);
 std::chrono::nanoseconds task_limit_of(const Plan& plan);
+
+// The data of a task of Workload::buffer: its file, over and over. False where that cannot be read.
+bool fill_buffer(const Plan& plan, std::size_t task, std::span<std::byte> buffer);
+// A few passes over all of it, byte by byte; from and to have one size and may be the same.
+void recode(std::span<const std::byte> from, std::span<std::byte> to);
+// Of a byte in every few hundred, so that whoever has to look at a result alone is not held up by it.
+TaskResult result_of_buffer(std::span<const std::byte> recoded);
+// All three in one place, in memory of its own.
+TaskResult recode_buffer(const Plan& plan, std::size_t task);
 
 // How many bytes one core hashes in a second, measured now.
 double hash_rate();

@@ -126,6 +126,16 @@ TEST(Advice, OfRunawaysTellsNoPriceAgainstOtherWork) {
     EXPECT_FALSE(has(advice, "price")) << advice;
 }
 
+const Model kToProcess{"to_process", "asyncio + to_process", Family::weft, "", nullptr, true};
+const Model kCopying{"to_process-copy", "copied", Family::weft, "", nullptr, true};
+
+TEST(Advice, TellsWhatCopyingToProcessesCosts) {
+    const std::string advice = advice_on(section_of({row_of(kToProcess, 0.5, 1.0, kMiB, 1.0),
+                                                     row_of(kCopying, 1.0, 1.0, kMiB, 1.0)}),
+                                         {});
+    EXPECT_TRUE(has(advice, "weft::SharedBuffer in 500 ms, copied in 1.00 s (2.00×)")) << advice;
+}
+
 TEST(Chart, TellsWhyAModelDidNotRunAndEscapesIt) {
     Row failed;
     failed.model = &kPool;

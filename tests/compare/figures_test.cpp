@@ -77,6 +77,7 @@ TEST(Plan, SurvivesItsEncodingWithAnyFileName) {
     plan.wait_ms = 0.125;
     plan.hash_bytes = 1'000'000'007;
     plan.task_limit_ms = 12.5;
+    plan.buffer_bytes = std::uint64_t{5} << 32;
     plan.workers = 3;
     plan.pool = 65;
     plan.files = {"/a/line\nbreak", "/not/\xFF/utf-8", "/quote\"d"};
@@ -86,6 +87,7 @@ TEST(Plan, SurvivesItsEncodingWithAnyFileName) {
     EXPECT_EQ(copy.wait_ms, plan.wait_ms);
     EXPECT_EQ(copy.hash_bytes, plan.hash_bytes);
     EXPECT_EQ(copy.task_limit_ms, plan.task_limit_ms);
+    EXPECT_EQ(copy.buffer_bytes, plan.buffer_bytes);
     EXPECT_EQ(copy.workers, plan.workers);
     EXPECT_EQ(copy.pool, plan.pool);
     EXPECT_EQ(copy.files, plan.files);

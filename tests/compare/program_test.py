@@ -25,7 +25,8 @@ import zlib
 
 PROGRAM = ""
 # The limit is far away: the tests may run on a machine with much else to do.
-TINY = ["--quick", "--tasks", "24", "--wait", "1", "--cpu", "0.2", "--limit", "30", "--task-limit", "2000"]
+TINY = ["--quick", "--tasks", "24", "--wait", "1", "--cpu", "0.2", "--limit", "30", "--task-limit", "2000",
+        "--buffer", "1"]  # fmt: skip
 # Of runaway: no thread can be ended, only processes.
 STOPPERS = {"to_process", "processes", "py-multiprocessing"}
 RUNAWAY = 7  # among 24 tasks
@@ -88,6 +89,16 @@ def expected_hashes(files, tasks, hash_bytes, gave_up=()):
     return f"{checksum % 2**64:016x}"
 
 
+def expected_buffer(files, task):
+    """Of 24 tasks, 1 MiB each: a file repeated, each byte put through the code four times, one in 509 seen."""
+    with open(files[task * len(files) // 24 if len(files) > 24 else task % len(files)], "rb") as file:
+        unit = file.read() or b"\0"
+    seen = bytearray(unit[at % len(unit)] for at in range(0, 2**20, 509))
+    for _ in range(4):
+        seen = bytearray((byte * 167 + 13) % 256 for byte in seen)
+    return zlib.crc32(seen)
+
+
 class Reports(unittest.TestCase):
     """One tiny run of everything, and all that its reports must hold."""
 
@@ -113,9 +124,11 @@ class Reports(unittest.TestCase):
         cls.temporary.cleanup()
 
     def test_json_has_every_workload_and_model(self):
-        self.assertEqual(list(self.sections), ["wait", "network", "shared", "cpu", "mixed", "runaway"])
+        self.assertEqual(list(self.sections), ["wait", "network", "shared", "cpu", "mixed", "runaway", "buffer"])
         models = [[row["model"] for row in section["rows"]] for section in self.sections.values()]
-        self.assertTrue(all(names == models[0] for names in models))
+        self.assertTrue(all(names == models[0] for names in models[:-1]))
+        self.assertIn("to_process-copy", models[-1])
+        self.assertEqual([name for name in models[-1] if name != "to_process-copy"], models[0])
         self.assertLessEqual(
             {"sequential", "asyncio", "asyncio-all", "to_thread", "to_arena", "to_process",
              "thread-per-task", "thread-pool", "processes", "py-asyncio", "py-threading",
@@ -178,6 +191,12 @@ class Reports(unittest.TestCase):
                 self.assertRegex(row["why"], "end|listen|killed")
         self.assertIn("1 of these 24 had to be", section["advice"])
         self.assertIn("the price is", section["advice"])
+
+    def test_buffers_are_recoded(self):
+        section = self.sections["buffer"]
+        expected = sum(expected_buffer(self.files, task) for task in range(24))
+        self.assertEqual(section["checksum"], f"{expected:016x}")
+        self.assertIn("SharedBuffer in", section["advice"])
 
     def test_every_client_got_its_answer(self):
         for name in ("wait", "network"):
@@ -257,6 +276,7 @@ class Mistakes(unittest.TestCase):
         self.check("--wait", "-1", says="--wait")
         self.check("--cpu", "0", says="--cpu")
         self.check("--task-limit", "0", says="--task-limit")
+        self.check("--buffer", "0", says="--buffer")
         self.check("--workers", "0", says="--workers")
         self.check("--repeat", "0", says="--repeat")
 

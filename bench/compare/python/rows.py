@@ -29,6 +29,7 @@ import zlib
 
 MASK = 2**64 - 1
 TILE_BYTES = 64 * 1024
+CODE = bytes((i * 167 + 13) & 255 for i in range(256))
 BEAT_NS = 1_000_000
 SHORTAGES = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.EADDRNOTAVAIL)
 
@@ -77,6 +78,29 @@ def hash_file(plan, task):
     for _ in range(max(1, (plan.hash_bytes + len(tile) // 2) // len(tile))):
         digest.update(tile)
     return int.from_bytes(digest.digest()[:8], "big")
+
+
+def filled_buffer(plan, task):
+    content = read_file(plan.path_of(task))
+    if content is None:
+        return None
+    content = content or b"\0"
+    return (content * -(-plan.buffer_bytes // len(content)))[: plan.buffer_bytes]
+
+
+def recode(data):
+    for _ in range(4):
+        data = data.translate(CODE)
+    return data
+
+
+def result_of_buffer(data):
+    return zlib.crc32(data[::509])
+
+
+def recode_buffer(plan, task):
+    data = filled_buffer(plan, task)
+    return None if data is None else result_of_buffer(recode(data))
 
 
 def request(port, task):
@@ -176,6 +200,8 @@ def run_asyncio(run):
             run.results[i] = None if content is None else 0
         elif plan.workload == "cpu":
             run.results[i] = hash_file(plan, i)
+        elif plan.workload == "buffer":
+            run.results[i] = recode_buffer(plan, i)
         else:
             await asyncio.sleep(plan.wait_s)
             run.results[i] = hash_file(plan, i)
@@ -206,6 +232,8 @@ def blocking_task(plan, i):
     if plan.workload == "shared":
         content = read_file(plan.path_of(i))
         return None if content is None else collections.Counter(content.split())
+    if plan.workload == "buffer":
+        return recode_buffer(plan, i)
     if plan.workload in ("cpu", "runaway"):
         while plan.is_runaway(i):
             pass
@@ -256,6 +284,11 @@ def process_task(i):
     return i, blocking_task(process_task.plan, i)
 
 
+def process_buffer(question):
+    i, data = question
+    return i, None if data is None else recode(data)
+
+
 def run_multiprocessing(run):
     plan = run.plan
     if plan.workload == "runaway":
@@ -264,7 +297,15 @@ def run_multiprocessing(run):
     process_task.plan = plan  # the workers are forked, before any thread is started, and so have it
     pool = multiprocessing.get_context("fork").Pool(plan.workers)
     with ThreadHeartbeat(run.lag):
-        for i, result in pool.imap_unordered(process_task, range(plan.tasks)):
+        if plan.workload == "buffer":
+            # Its thread takes the next question when the pipe has room: so they are not all filled at once.
+            buffers = ((i, filled_buffer(plan, i)) for i in range(plan.tasks))
+            answers = pool.imap_unordered(process_buffer, buffers)
+        else:
+            answers = pool.imap_unordered(process_task, range(plan.tasks))
+        for i, result in answers:
+            if plan.workload == "buffer" and result is not None:
+                result = result_of_buffer(result)
             if isinstance(result, dict):
                 run.words.update(result)
                 result = 0
