@@ -322,9 +322,10 @@ TEST(ProcessInitializer, ThatTakesAnotherUsersRightsLeavesAWorkerThatDiesWithIts
 void be_a_stopped_program() {
     ProcessPool pool{{.workers = 1, .initializer = [] {
                           ::prctl(PR_SET_PDEATHSIG, 0);
+                          const pid_t server = ::getppid();  // who hears of it kills it
                           Messenger::tell(messages_path(), ::getpid());
-                          Messenger::tell(messages_path(), ::getppid());
-                          for (pid_t server = ::getppid(); ::getppid() == server;) ::sched_yield();
+                          Messenger::tell(messages_path(), server);
+                          while (::getppid() == server) ::sched_yield();
                       }}};
     Messenger::tell(messages_path(), ::getpid());
     pool.run([] {});
