@@ -470,7 +470,8 @@ class Trouble(unittest.TestCase):
 
     def test_every_client_needs_a_descriptor(self):
         done = run("--quick", "--workload", "network", "--tasks", "100", "--json", self.json,
-                   "--models", "asyncio,thread-per-task,py-asyncio,sequential", "--wait", "1",
+                   # Long enough for all clients to wait at once, also where their threads start slowly.
+                   "--models", "asyncio,thread-per-task,py-asyncio,sequential", "--wait", "50",
                    "--limit", "30",
                    preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60)))  # fmt: skip
         self.assertEqual(done.returncode, 0, done.stderr)
