@@ -202,22 +202,30 @@ void ForkServer::fork_worker(std::uint64_t ticket, Descriptor socket) {
     // What static constructors have printed must not stand in every worker's buffer as well.
     std::fflush(nullptr);
     pid_t server = ::getpid();
+    // The end that SIGCONT may bring is not to miss a child: it waits until the child is in the list.
+    sigset_t end;
+    sigset_t before;
+    sigemptyset(&end);
+    sigaddset(&end, SIGCONT);
+    ::pthread_sigmask(SIG_BLOCK, &end, &before);
     pid_t pid = ::fork();
     if (pid == 0) become_worker(server, std::move(socket));
+    int fork_error = errno;
+    const Child child{pid, ticket};
+    if (pid > 0) children_.push_back(child);
+    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
     if (pid < 0) {
-        report(FrameKind::spawn_failed, ticket, errno);
+        report(FrameKind::spawn_failed, ticket, fork_error);
         return;
     }
-    const Child child{pid, ticket};
     if (int error = hand_over(child); error != 0) {
         // Of no use to the program, which cannot watch it; the other workers are left alone.
         ::kill(pid, SIGKILL);
         while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
         }
+        children_.pop_back();
         report(FrameKind::spawn_failed, ticket, -error);
-        return;
     }
-    children_.push_back(child);
 }
 
 /// Tells the program of its new worker.
