@@ -168,7 +168,7 @@ void declare(CLI::App& app, Options& options, Names& names) {
                    "three times as long is stopped")
         ->check(CLI::Range(0.1, 100'000.0))
         ->type_name("S");
-    app.add_flag("--quick", options.quick, "small sizes, one run each: under 25 s in all");
+    app.add_flag("--quick", options.quick, "small sizes, one run each: about 30 s in all");
     app.add_option("--json", options.json_path, "write all figures there")->type_name("FILE");
     app.add_option("--html", options.html_path, "write a page with charts there")
         ->type_name("FILE");

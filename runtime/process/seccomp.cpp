@@ -32,7 +32,7 @@ constexpr unsigned kArchitecture = 0;
 constexpr int kNumbersEnd = detail::SystemCalls::kNumbersEnd;
 
 /// What no worker can do without: to take a call, to answer, to have memory, to wait, to end. None
-/// of it reaches another process. Three more are in confine(), with what they may be asked.
+/// of it reaches another process. Four more are in confine(), with what they may be asked.
 constexpr std::array kComputing = {
     SYS_read,
     SYS_readv,
