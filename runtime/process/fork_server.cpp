@@ -55,6 +55,29 @@ void set_signals() {
     ::signal(SIGCHLD, SIG_DFL);
 }
 
+/// Holds the end that SIGCONT may bring back while the list of children changes: it is not to miss one.
+class EndHeldBack {
+public:
+    EndHeldBack() noexcept {
+        sigset_t end;
+        sigemptyset(&end);
+        sigaddset(&end, SIGCONT);
+        ::pthread_sigmask(SIG_BLOCK, &end, &before_);
+    }
+    ~EndHeldBack() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+    EndHeldBack(const EndHeldBack&) = delete;
+    EndHeldBack& operator=(const EndHeldBack&) = delete;
+
+private:
+    sigset_t before_;
+};
+
+/// For one, or by a negative number for a group, until there is none.
+void wait_for_all(pid_t pid) noexcept {
+    while (::waitpid(pid, nullptr, 0) > 0 || errno == EINTR) {
+    }
+}
+
 class ForkServer {
 public:
     ForkServer(const Orders& orders, detail::ProcessHandler handler)
@@ -68,14 +91,19 @@ public:
     [[noreturn]] void finish() noexcept;
 
 private:
+    /// A worker, and the group of processes that it leads. Of a reaped one what it has started may
+    /// still be about to end.
     struct Child {
         pid_t pid;
         std::uint64_t ticket;
+        bool reaped = false;
     };
 
     void preload();
     void take_request();
     void reap_children();
+    bool has_ended(const Child& child) noexcept;
+    void forget_ended_groups() noexcept;
     void fork_worker(std::uint64_t ticket, Descriptor socket);
     [[noreturn]] void become_worker(pid_t server, Descriptor socket);
     int hand_over(const Child& child) noexcept;
@@ -170,26 +198,41 @@ void ForkServer::reap_children() {
     }
     // One signal may stand for several ends, so each child is asked. A worker's number stays taken
     // until this reaps it.
-    std::erase_if(children_, [this](const Child& child) {
-        siginfo_t ended{};
-        constexpr int kAsk = WEXITED | WNOHANG | WNOWAIT;
-        bool asked = ::waitid(P_PID, static_cast<id_t>(child.pid), &ended, kAsk) == 0;
-        if (asked && ended.si_pid == 0) return false;
+    for (Child& child : children_) {
+        if (child.reaped || !has_ended(child)) continue;
         // What it has started goes with it, while its number, which is the group's, is still taken.
         ::kill(-child.pid, SIGKILL);
+        child.reaped = true;
         int status = 0;
         ::waitpid(child.pid, &status, 0);
         report(FrameKind::exited, child.ticket, status);
-        return true;
-    });
+    }
     for (siginfo_t left{};; left = {}) {
         constexpr int kLook = WEXITED | WNOHANG | WNOWAIT;
         if (::waitid(P_ALL, 0, &left, kLook) != 0 || left.si_pid == 0) break;
         // A worker that has ended meanwhile has its turn with the signal of that.
-        auto is_it = [&](const Child& child) { return child.pid == left.si_pid; };
+        auto is_it = [&](const Child& child) { return child.pid == left.si_pid && !child.reaped; };
         if (std::ranges::any_of(children_, is_it)) break;
         ::waitpid(left.si_pid, nullptr, 0);
     }
+    forget_ended_groups();
+}
+
+bool ForkServer::has_ended(const Child& child) noexcept {
+    siginfo_t ended{};
+    constexpr int kAsk = WEXITED | WNOHANG | WNOWAIT;
+    bool asked = ::waitid(P_PID, static_cast<id_t>(child.pid), &ended, kAsk) == 0;
+    return !asked || ended.si_pid != 0;
+}
+
+void ForkServer::forget_ended_groups() noexcept {
+    const EndHeldBack list_changes;
+    std::erase_if(children_, [](const Child& child) {
+        siginfo_t ignored{};
+        constexpr int kAsk = WEXITED | WNOHANG | WNOWAIT;
+        return child.reaped &&
+               ::waitid(P_PGID, static_cast<id_t>(child.pid), &ignored, kAsk) != 0;
+    });
 }
 
 void ForkServer::fork_worker(std::uint64_t ticket, Descriptor socket) {
@@ -202,18 +245,19 @@ void ForkServer::fork_worker(std::uint64_t ticket, Descriptor socket) {
     // What static constructors have printed must not stand in every worker's buffer as well.
     std::fflush(nullptr);
     pid_t server = ::getpid();
-    // The end that SIGCONT may bring is not to miss a child: it waits until the child is in the list.
-    sigset_t end;
-    sigset_t before;
-    sigemptyset(&end);
-    sigaddset(&end, SIGCONT);
-    ::pthread_sigmask(SIG_BLOCK, &end, &before);
-    pid_t pid = ::fork();
-    if (pid == 0) become_worker(server, std::move(socket));
-    int fork_error = errno;
-    const Child child{pid, ticket};
-    if (pid > 0) children_.push_back(child);
-    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    pid_t pid = -1;
+    int fork_error = 0;
+    const Child child = [&] {
+        const EndHeldBack child_is_in_the_list;
+        pid = ::fork();
+        if (pid == 0) become_worker(server, std::move(socket));
+        fork_error = errno;
+        // A number that is given out anew is that of no group any more.
+        std::erase_if(children_, [&](const Child& other) { return other.pid == pid; });
+        const Child forked{pid, ticket};
+        if (pid > 0) children_.push_back(forked);
+        return forked;
+    }();
     if (pid < 0) {
         report(FrameKind::spawn_failed, ticket, fork_error);
         return;
@@ -221,8 +265,7 @@ void ForkServer::fork_worker(std::uint64_t ticket, Descriptor socket) {
     if (int error = hand_over(child); error != 0) {
         // Of no use to the program, which cannot watch it; the other workers are left alone.
         ::kill(pid, SIGKILL);
-        while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
-        }
+        wait_for_all(pid);
         children_.pop_back();
         report(FrameKind::spawn_failed, ticket, -error);
     }
@@ -269,14 +312,17 @@ void ForkServer::report(FrameKind kind, std::uint64_t ticket, int number) {
     if (send(kind, ticket, number) != 0) finish();
 }
 
+/// Nobody is left to whoever reaps orphans after this, the program perhaps: those whom a worker has
+/// started are reaped after it, since they become this process's children by its end.
 void ForkServer::finish() noexcept {
     for (const Child& child : children_) {
+        if (child.reaped) continue;
         ::kill(-child.pid, SIGKILL);
         ::kill(child.pid, SIGKILL);  // it may not lead its group yet
     }
     for (const Child& child : children_) {
-        while (::waitpid(child.pid, nullptr, 0) < 0 && errno == EINTR) {
-        }
+        if (!child.reaped) wait_for_all(child.pid);
+        wait_for_all(-child.pid);
     }
     ::_exit(EXIT_SUCCESS);
 }

@@ -18,6 +18,7 @@
 #include <linux/sockios.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -347,6 +348,32 @@ TEST(ProcessChildren, OfAWorkerEndWithThePool) {
         children = hear_of_children(messenger, started);
     }
     expect_all_end(children);
+}
+
+/// Starts a process that takes a while to end, for what it has to give back.
+void start_a_large_child(const std::string& path) {
+    if (::fork() != 0) return;
+    constexpr std::size_t kBytes = std::size_t{256} << 20;
+    constexpr int kMode = MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE;
+    ::mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, kMode, -1, 0);
+    Messenger::tell(path, ::getpid());
+    hang();
+}
+
+TEST(ProcessChildren, OfAWorkerAreNotLeftToAProgramThatReapsOrphans) {
+    ASSERT_EQ(::prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
+    for (bool worker_ends_first : {false, true}) {
+        Messenger messenger;
+        pid_t child = 0;
+        {
+            ProcessPool pool{{.workers = 1}};
+            pool.run([](std::string path) { start_a_large_child(path); }, messenger.path());
+            child = static_cast<pid_t>(messenger.hear());
+            if (worker_ends_first) death_of([&] { pool.run([] { ::raise(SIGKILL); }); });
+        }
+        EXPECT_EQ(::waitpid(child, nullptr, 0), -1) << "it has become a child of this process";
+    }
+    ::prctl(PR_SET_CHILD_SUBREAPER, 0);
 }
 
 TEST(ProcessChildren, OfAWorkerEndWithItsServer) {
