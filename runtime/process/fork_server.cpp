@@ -230,8 +230,7 @@ void ForkServer::forget_ended_groups() noexcept {
     std::erase_if(children_, [](const Child& child) {
         siginfo_t ignored{};
         constexpr int kAsk = WEXITED | WNOHANG | WNOWAIT;
-        return child.reaped &&
-               ::waitid(P_PGID, static_cast<id_t>(child.pid), &ignored, kAsk) != 0;
+        return child.reaped && ::waitid(P_PGID, static_cast<id_t>(child.pid), &ignored, kAsk) != 0;
     });
 }
 

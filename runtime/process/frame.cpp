@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "process/crc32c.hpp"
+#include "process/memory_file.hpp"
 #include "process/shared_memory.hpp"
 
 namespace weft::rt::process {

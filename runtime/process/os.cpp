@@ -4,18 +4,11 @@
 #include <csignal>
 #include <cstring>
 
-#include <fcntl.h>
 #include <poll.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#ifndef MFD_NOEXEC_SEAL
-#define MFD_NOEXEC_SEAL 0x0008U
-#endif
 
 namespace weft::rt::process {
 
@@ -26,20 +19,6 @@ int wait_status_of(const siginfo_t& info) noexcept {
     if (info.si_code == CLD_EXITED) return (info.si_status & 0xff) << 8;
     return (info.si_status & 0x7f) | (info.si_code == CLD_DUMPED ? 0x80 : 0);
 }
-
-int write_all(int fd, std::span<const std::byte> bytes) noexcept {
-    while (!bytes.empty()) {
-        ssize_t written = ::write(fd, bytes.data(), bytes.size());
-        if (written < 0) {
-            if (errno == EINTR) continue;
-            return -errno;
-        }
-        bytes = bytes.subspan(static_cast<std::size_t>(written));
-    }
-    return 0;
-}
-
-constexpr int kContentSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
 
 }  // namespace
 
@@ -104,59 +83,6 @@ bool wait_for_end(const Descriptor& pidfd, int milliseconds) noexcept {
         ready = ::poll(&watched, 1, milliseconds);
     } while (ready < 0 && errno == EINTR);
     return ready > 0;
-}
-
-int make_memfd(Descriptor& memfd) noexcept {
-    constexpr unsigned kFlags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
-    int fd = ::memfd_create("weft", kFlags | MFD_NOEXEC_SEAL);
-    // Kernels before 6.3 do not know the last flag; with vm.memfd_noexec=2 the later ones insist on
-    // it.
-    if (fd < 0 && errno == EINVAL) fd = ::memfd_create("weft", kFlags);
-    if (fd < 0) return -errno;
-    memfd = Descriptor(fd);
-    return 0;
-}
-
-int seal_memfd(const Descriptor& memfd) noexcept {
-    return ::fcntl(memfd.get(), F_ADD_SEALS, kContentSeals | F_SEAL_SEAL) == 0 ? 0 : -errno;
-}
-
-int make_sealed_memfd(std::span<const std::byte> bytes, Descriptor& memfd) noexcept {
-    Descriptor made;
-    if (int error = make_memfd(made); error != 0) return error;
-    if (int error = write_all(made.get(), bytes); error != 0) return error;
-    if (int error = seal_memfd(made); error != 0) return error;
-    memfd = std::move(made);
-    return 0;
-}
-
-int check_sealed_memfd(const Descriptor& memfd, std::size_t size) noexcept {
-    // Without these seals the sender could shrink the file under our feet (SIGBUS) or change what
-    // has been checked.
-    int seals = ::fcntl(memfd.get(), F_GET_SEALS);
-    if (seals < 0 || (seals & kContentSeals) != kContentSeals) return -EPROTO;
-    struct stat status{};
-    if (::fstat(memfd.get(), &status) != 0) return -errno;
-    if (size == 0 || static_cast<std::size_t>(status.st_size) != size) return -EPROTO;
-    // A hole would be filled at the expense of the process that reads it, and where that finds no
-    // memory its read ends in SIGBUS.
-    constexpr std::size_t kBlockBytes = 512;
-    if (static_cast<std::size_t>(status.st_blocks) < size / kBlockBytes) return -EPROTO;
-    return 0;
-}
-
-int map_sealed_memfd(const Descriptor& memfd, std::size_t size, Populate populate,
-                     const std::byte*& address) noexcept {
-    if (int error = check_sealed_memfd(memfd, size); error != 0) return error;
-    int flags = MAP_PRIVATE | (populate == Populate::yes ? MAP_POPULATE : 0);
-    void* mapped = ::mmap(nullptr, size, PROT_READ, flags, memfd.get(), 0);
-    if (mapped == MAP_FAILED) return -errno;
-    address = static_cast<const std::byte*>(mapped);
-    return 0;
-}
-
-void unmap(const std::byte* address, std::size_t size) noexcept {
-    ::munmap(const_cast<std::byte*>(address), size);
 }
 
 int send_packet(int socket, std::span<const iovec> parts, std::span<const int> passed,

@@ -62,24 +62,6 @@ int reap(const Descriptor& pidfd, int& status) noexcept;
 /// Whether the process ends within that time; -1 waits for ever.
 bool wait_for_end(const Descriptor& pidfd, int milliseconds) noexcept;
 
-/// An anonymous, empty file that can be sealed.
-int make_memfd(Descriptor& memfd) noexcept;
-/// From here on its size and content can never change. -EBUSY: somebody can still write to it.
-int seal_memfd(const Descriptor& memfd) noexcept;
-/// Whether it is a sealed file of exactly `size` bytes, without holes and not of none: -EPROTO if
-/// not.
-int check_sealed_memfd(const Descriptor& memfd, std::size_t size) noexcept;
-
-/// An anonymous file with these bytes whose size and content can never change again.
-int make_sealed_memfd(std::span<const std::byte> bytes, Descriptor& memfd) noexcept;
-
-enum class Populate { yes, no };
-
-/// Maps a file that check_sealed_memfd() lets pass.
-int map_sealed_memfd(const Descriptor& memfd, std::size_t size, Populate populate,
-                     const std::byte*& address) noexcept;
-void unmap(const std::byte* address, std::size_t size) noexcept;
-
 enum class Blocking { yes, no };
 
 /// Beside one packet.

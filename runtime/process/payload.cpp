@@ -4,6 +4,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "process/memory_file.hpp"
+
 namespace weft::rt::process {
 
 int copy_payload(std::span<const std::byte> bytes, Payload& into) noexcept {

@@ -4,14 +4,10 @@
 #include <cstdint>
 #include <new>
 
-#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/sysinfo.h>
-#include <unistd.h>
 
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23
-#endif
+#include "process/memory_file.hpp"
 
 namespace weft::rt::process {
 
@@ -26,19 +22,6 @@ bool is_more_than_there_is(std::size_t size) noexcept {
     return size / machine.mem_unit > machine.totalram + machine.totalswap;
 }
 
-/// Takes the memory. So what is lacking is lacking now, and not at some write, which would end in
-/// SIGBUS; no reader elsewhere finds a hole; and one call is cheaper than a fault for each page.
-int fill(std::byte* data, std::size_t size, const Descriptor& memfd) noexcept {
-    if (::madvise(data, size, MADV_POPULATE_WRITE) == 0) return 0;
-    if (errno != EINVAL) return errno == EFAULT ? -ENOMEM : -errno;
-    // Before Linux 5.14. It begins anew after a signal, so it is the second choice.
-    int error = 0;
-    do {
-        error = ::fallocate(memfd.get(), 0, 0, static_cast<off_t>(size)) == 0 ? 0 : -errno;
-    } while (error == -EINTR);
-    return error;
-}
-
 }  // namespace
 
 SharedMemory::~SharedMemory() {
@@ -48,12 +31,9 @@ SharedMemory::~SharedMemory() {
 int SharedMemory::make(std::size_t size) noexcept {
     if (is_more_than_there_is(size)) return -ENOMEM;
     if (int error = make_memfd(memfd_); error != 0) return error;
-    if (::ftruncate(memfd_.get(), static_cast<off_t>(size)) != 0) return -errno;
-    void* mapped = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, memfd_.get(), 0);
-    if (mapped == MAP_FAILED) return -errno;
-    data_ = static_cast<std::byte*>(mapped);
+    if (int error = map_new_memfd(memfd_, size, data_); error != 0) return error;
     size_ = size;
-    return fill(data_, size_, memfd_);
+    return 0;
 }
 
 int SharedMemory::map_sealed(Descriptor memfd, std::size_t size) noexcept {

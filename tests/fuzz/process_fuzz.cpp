@@ -25,6 +25,7 @@
 
 #include "process/crc32c.hpp"
 #include "process/frame.hpp"
+#include "process/memory_file.hpp"
 #include "process/os.hpp"
 #include "process_errors.hpp"
 

@@ -15,6 +15,7 @@
 
 #include "process/crc32c.hpp"
 #include "process/frame.hpp"
+#include "process/memory_file.hpp"
 #include "process/shared_memory.hpp"
 
 namespace {

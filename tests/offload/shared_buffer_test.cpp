@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdint>
+#include <cstdio>
+#include <fstream>
 #include <limits>
 #include <string>
 #include <thread>
@@ -15,6 +17,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -44,12 +47,66 @@ TEST(SharedBuffer, BeginsWithZerosAndIsWritable) {
     EXPECT_EQ(buffer.bytes()[9'999], std::byte{5});
 }
 
+constexpr std::size_t kHugePage = std::size_t{2} << 20;
+
+/// How much of the mapping at that address is in huge pages.
+std::size_t bytes_in_huge_pages(const void* address) {
+    std::ifstream maps("/proc/self/smaps");
+    bool here = false;
+    for (std::string line; std::getline(maps, line);) {
+        std::uintptr_t begin = 0;
+        std::uintptr_t end = 0;
+        std::size_t kilobytes = 0;
+        if (std::sscanf(line.c_str(), "%lx-%lx ", &begin, &end) == 2) {
+            auto wanted = reinterpret_cast<std::uintptr_t>(address);
+            here = begin <= wanted && wanted < end;
+        } else if (here && std::sscanf(line.c_str(), "ShmemPmdMapped: %zu", &kilobytes) == 1) {
+            return kilobytes * 1024;
+        }
+    }
+    return 0;
+}
+
+/// Whether a memory file has huge pages where one asks for them.
+bool kernel_has_huge_pages_for_files() {
+    constexpr int kNowhere = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    weft::rt::process::Descriptor file(::memfd_create("probe", MFD_CLOEXEC));
+    if (::ftruncate(file.get(), kHugePage) != 0) return false;
+    auto* room =
+        static_cast<std::byte*>(::mmap(nullptr, 2 * kHugePage, PROT_NONE, kNowhere, -1, 0));
+    std::byte* aligned = room + -reinterpret_cast<std::uintptr_t>(room) % kHugePage;
+    ::mmap(aligned, kHugePage, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, file.get(), 0);
+    *aligned = std::byte{1};
+    constexpr int kCollapse = 25;  // MADV_COLLAPSE
+    bool has = ::madvise(aligned, kHugePage, kCollapse) == 0;
+    ::munmap(room, 2 * kHugePage);
+    return has;
+}
+
+TEST(SharedBuffer, OfSeveralMegabytesIsInHugePages) {
+    if (!kernel_has_huge_pages_for_files())
+        GTEST_SKIP() << "this machine has none for memory files";
+    SharedBuffer buffer(2 * kHugePage + 5);
+    EXPECT_EQ(bytes_in_huge_pages(buffer.bytes().data()), 2 * kHugePage);
+    EXPECT_TRUE(std::ranges::all_of(buffer.bytes(), [](std::byte b) { return b == std::byte{}; }));
+}
+
 TEST(SharedBuffer, HasAllOfItsMemoryFromTheBeginning) {
-    SharedBuffer buffer(1 << 20);
-    std::vector<unsigned char> there((1 << 20) / 4096);
-    // mincore() tells of the file's pages, whoever has touched them.
-    ASSERT_EQ(::mincore(buffer.writable().data(), buffer.size(), there.data()), 0);
-    EXPECT_TRUE(std::ranges::all_of(there, [](unsigned char page) { return (page & 1) != 0; }));
+    for (unsigned long without_huge_pages : {0UL, 1UL}) {
+        ASSERT_EQ(::prctl(PR_SET_THP_DISABLE, without_huge_pages, 0UL, 0UL, 0UL), 0);
+        for (std::size_t size : {kHugePage / 2, kHugePage, 2 * kHugePage + 5}) {
+            SharedBuffer buffer(size);
+            std::vector<unsigned char> there((size + 4095) / 4096);
+            // mincore() tells of the file's pages, whoever has touched them.
+            ASSERT_EQ(::mincore(buffer.writable().data(), size, there.data()), 0);
+            auto is_there = [](unsigned char page) { return (page & 1) != 0; };
+            EXPECT_TRUE(std::ranges::all_of(there, is_there)) << size;
+            if (without_huge_pages != 0) {
+                EXPECT_EQ(bytes_in_huge_pages(buffer.bytes().data()), 0U);
+            }
+        }
+    }
+    ::prctl(PR_SET_THP_DISABLE, 0UL, 0UL, 0UL, 0UL);
 }
 
 TEST(SharedBuffer, OfNoBytesHasNoMemoryAndNothingToSeal) {
