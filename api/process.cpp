@@ -28,8 +28,11 @@ constexpr std::chrono::hours kPatienceMax{24};
 constexpr std::size_t kSmallestLimit = 64 * 1024;
 static_assert(detail::kExceptionBytesMax < kSmallestLimit);
 
+/// More than memory can be, and room for what is added to it.
+constexpr std::size_t kLargestLimit = PTRDIFF_MAX;
+
 std::size_t usable_limit(std::size_t bytes_max) {
-    return bytes_max < kSmallestLimit ? kSmallestLimit : bytes_max;
+    return std::clamp(bytes_max, kSmallestLimit, kLargestLimit);
 }
 
 detail::ProcessStep step_of(const ProcessFunction& function) {

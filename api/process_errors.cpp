@@ -3,9 +3,11 @@
 #include <weft/process.hpp>
 
 #include <algorithm>
+#include <any>
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
+#include <future>
 #include <ios>
 #include <memory>
 #include <new>
@@ -76,6 +78,8 @@ E make(const Level& level) {
         } else {
             return level.text.empty() ? E(code) : E(code, level.text);
         }
+    } else if constexpr (std::is_same_v<E, std::future_error>) {
+        return E(static_cast<std::future_errc>(level.value));
     } else if constexpr (std::is_constructible_v<E, const std::string&>) {
         return E(level.text);
     } else {
@@ -124,7 +128,7 @@ const std::vector<Row>& rows() {
                   std::ios_base::failure, std::bad_alloc, std::bad_array_new_length, std::bad_cast,
                   std::bad_typeid, std::bad_exception, std::bad_optional_access,
                   std::bad_variant_access, std::bad_function_call, std::bad_weak_ptr,
-                  std::exception, ArchiveError>();
+                  std::exception, ArchiveError, std::bad_any_cast, std::future_error>();
     return table;
 }
 
@@ -161,6 +165,9 @@ void describe(const std::exception& error, Level& level) {
         } else if (level.row < rows().size()) {
             level.text = own_text(*system);
         }
+    }
+    if (const auto* future = dynamic_cast<const std::future_error*>(&error)) {
+        level.value = future->code().value();
     }
     if (const auto* file = dynamic_cast<const std::filesystem::filesystem_error*>(&error)) {
         level.path1 = file->path1().string();

@@ -13,7 +13,8 @@
 // The processes. A pool's workers are forked from a fork server: the program itself, started anew,
 // which stops where main would begin. So a worker has what static constructors made, and nothing of
 // what main did since: globals have their first values, there are no other threads, no files and
-// sockets of the program's. Static constructors run once more, in the server.
+// sockets of the program's. Static constructors run once more, in the server; one that starts a
+// thread is warned of there, since a lock that the thread holds at a fork is held for ever.
 // Its standard input is empty, its standard output is the program's, and its standard error is a
 // pipe: what comes out of it is written to the program's standard error before the call returns,
 // and the end of it is in WorkerDied. If the program's takes nothing for a second, what workers
@@ -74,7 +75,8 @@ private:
     int exit_status_;
 };
 
-/// The function threw something that is no exception of std's. (Those come back as what they were.)
+/// The function threw something that is no exception of std's. (Those come back as what they were,
+/// but std::regex_error, which nobody can make with its text.)
 /// An exception nested in it comes along: std::rethrow_if_nested.
 class RemoteError : public Error {
 public:

@@ -21,8 +21,11 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "sanitizers.hpp"
 
 namespace weft::rt::process {
 
@@ -53,6 +56,15 @@ void set_signals() {
     for (int number : kIgnoredByServer) ::signal(number, SIG_IGN);
     // Ignored by a static constructor or a preload, it would take the children's wait status away.
     ::signal(SIGCHLD, SIG_DFL);
+}
+
+/// ThreadSanitizer has a thread of its own in each process.
+constexpr int kThreadsOfTools = WEFT_TSAN;
+
+int count_threads() noexcept {
+    struct stat tasks{};
+    // A directory has two links of its own, and one for each directory in it.
+    return ::stat("/proc/self/task", &tasks) == 0 ? static_cast<int>(tasks.st_nlink) - 2 : 1;
 }
 
 /// Holds the end that SIGCONT may bring back while the list of children changes: it is not to miss one.
@@ -104,6 +116,9 @@ private:
     void reap_children();
     bool has_ended(const Child& child) noexcept;
     void forget_ended_groups() noexcept;
+    bool make_room_for_a_child() noexcept;
+    void forget(pid_t pid) noexcept;
+    void warn_of_threads() const noexcept;
     void fork_worker(std::uint64_t ticket, Descriptor socket);
     [[noreturn]] void become_worker(pid_t server, Descriptor socket);
     int hand_over(const Child& child) noexcept;
@@ -150,6 +165,7 @@ void ForkServer::run() {
         std::fprintf(stderr, "weft: fork server: signalfd: %s\n", ::strerrordesc_np(errno));
         ::_exit(EXIT_FAILURE);
     }
+    warn_of_threads();
     report(FrameKind::hello, 0, 0);
     for (;;) {
         pollfd watched[] = {{control_.get(), POLLIN, 0}, {child_signal_.get(), POLLIN, 0}};
@@ -157,6 +173,20 @@ void ForkServer::run() {
         if (watched[1].revents != 0) reap_children();
         if (watched[0].revents != 0) take_request();
     }
+}
+
+/// Of a thread no worker has more than what it held at the fork.
+void ForkServer::warn_of_threads() const noexcept {
+    int threads = count_threads() - 1 - kThreadsOfTools;
+    if (threads <= 0) return;
+    std::fprintf(
+        stderr,
+        "weft: %d thread%s beside the fork server's own, started by static constructors%s: "
+        "worker processes do not have them, and a lock that one of them holds while a worker "
+        "is forked stays locked there for ever. Threads are for main, or for a pool's "
+        "initializer, to start\n",
+        threads, threads == 1 ? " runs" : "s run",
+        setup_.preload.object == CodeAddress{}.object ? "" : " or the preload");
 }
 
 ForkServer* the_server = nullptr;
@@ -234,10 +264,23 @@ void ForkServer::forget_ended_groups() noexcept {
     });
 }
 
-void ForkServer::fork_worker(std::uint64_t ticket, Descriptor socket) {
+bool ForkServer::make_room_for_a_child() noexcept {
+    const EndHeldBack list_changes;
     try {
         children_.reserve(children_.size() + 1);
     } catch (const std::bad_alloc&) {
+        return false;
+    }
+    return true;
+}
+
+void ForkServer::forget(pid_t pid) noexcept {
+    const EndHeldBack list_changes;
+    std::erase_if(children_, [&](const Child& child) { return child.pid == pid; });
+}
+
+void ForkServer::fork_worker(std::uint64_t ticket, Descriptor socket) {
+    if (!make_room_for_a_child()) {
         report(FrameKind::spawn_failed, ticket, ENOMEM);
         return;
     }
@@ -251,8 +294,7 @@ void ForkServer::fork_worker(std::uint64_t ticket, Descriptor socket) {
         pid = ::fork();
         if (pid == 0) become_worker(server, std::move(socket));
         fork_error = errno;
-        // A number that is given out anew is that of no group any more.
-        std::erase_if(children_, [&](const Child& other) { return other.pid == pid; });
+        forget(pid);  // a number that is given out anew is that of no group any more
         const Child forked{pid, ticket};
         if (pid > 0) children_.push_back(forked);
         return forked;
@@ -263,9 +305,10 @@ void ForkServer::fork_worker(std::uint64_t ticket, Descriptor socket) {
     }
     if (int error = hand_over(child); error != 0) {
         // Of no use to the program, which cannot watch it; the other workers are left alone.
+        ::kill(-pid, SIGKILL);  // it may have begun its initializer
         ::kill(pid, SIGKILL);
         wait_for_all(pid);
-        children_.pop_back();
+        forget(pid);
         report(FrameKind::spawn_failed, ticket, -error);
     }
 }

@@ -59,7 +59,7 @@ struct FrameHeader {
 static_assert(sizeof(FrameHeader) == 32);
 
 inline constexpr std::uint32_t kFrameMagic = 0x74666577;  // "weft"
-inline constexpr std::uint16_t kFrameVersion = 3;
+inline constexpr std::uint16_t kFrameVersion = 4;
 /// Larger bodies go by memfd: a packet must fit into the default socket buffer (208 KiB, of which
 /// the kernel counts its own overhead), and from about here on mapping is cheaper than copying
 /// twice.

@@ -92,6 +92,7 @@ void Pool::on_event(std::uint64_t tag) noexcept {
     } else if (tag == control) {
         on_control();
     } else if (tag == server_end) {
+        on_control();  // what it has reported before
         if (server_.control.open()) on_server_lost("ended");
     } else if (Worker* worker = find((tag - worker_tags) / kTagsPerWorker); worker == nullptr) {
         return;
@@ -104,8 +105,7 @@ void Pool::on_event(std::uint64_t tag) noexcept {
         // process's to reap.
         int status = SIGKILL;
         reap(worker->pidfd, status);
-        drain(*worker);
-        bury(*worker, status);
+        bury_orphan(*worker, status);
     }
 }
 
@@ -311,6 +311,16 @@ void Pool::bury(Worker& worker, int wait_status) noexcept {
     }
 }
 
+/// One whose server has ended.
+void Pool::bury_orphan(Worker& worker, int wait_status) noexcept {
+    drain(worker);
+    if (worker.note[0] == '\0' && wait_status == SIGKILL) {
+        std::snprintf(worker.note.data(), worker.note.size(),
+                      "was killed with its fork server (%s)", server_end_.data());
+    }
+    bury(worker, wait_status);
+}
+
 /// It has ended in its initializer before anybody looked at its socket. What it had to say is in the pipe that came first.
 void Pool::hear_first_word(Worker& worker) noexcept {
     IncomingFrame frame =
@@ -352,6 +362,7 @@ void Pool::tear_down() noexcept {
         if (wait_for_end(worker->pidfd, kEndMilliseconds)) reap(worker->pidfd, status);
     }
     for (auto& worker : workers_) worker->errors.drain(stderr_);
+    stderr_.finish();
     Lock lock(lock_);
     idle_.clear();
     workers_.clear();

@@ -210,6 +210,7 @@ private:
     void take_answer(Worker& worker, IncomingFrame& frame) noexcept;
     void drain(Worker& worker) noexcept;
     void bury(Worker& worker, int wait_status) noexcept;
+    void bury_orphan(Worker& worker, int wait_status) noexcept;
     void hear_first_word(Worker& worker) noexcept;
     void remove(Worker& worker) noexcept;
     void distrust(Worker& worker, const char* why) noexcept;
@@ -263,6 +264,7 @@ private:
     Descriptor doorbell_;
     SpawnedServer server_;
     bool server_ready_ = false;
+    std::array<char, 64> server_end_{};  // of the last one
     StderrRelay stderr_;
     bool stderr_blocked_ = false;  // some worker's pipe is left unread for the moment
     std::uint64_t next_ticket_ = 0;

@@ -111,6 +111,12 @@ void Pool::on_server_lost(const char* what) noexcept {
     bool was_ready = server_ready_;
     int status = 0;
     bool known = end_server(status);
+    if (known) {
+        describe_end(status, server_end_.data(), server_end_.size());
+    } else {
+        std::snprintf(server_end_.data(), server_end_.size(),
+                      "somebody else has taken its exit status");
+    }
 
     // The kernel kills its workers with it. Each is waited for, so that what it had answered before
     // is not lost; here, where it cannot be watched. All are killed before the first is drained,
@@ -135,12 +141,8 @@ void Pool::on_server_lost(const char* what) noexcept {
             continue;
         }
         wait_for_end(worker.pidfd, kEndMilliseconds);
-        drain(worker);
-        bury(worker, SIGKILL);
+        bury_orphan(worker, SIGKILL);
     }
-
-    char end[64] = "somebody else has taken its exit status";
-    if (known) describe_end(status, end, sizeof end);
     const char* where = was_ready ? ""
                         : setup_.preload.code == nullptr
                             ? " before main, in the program's static constructors"
@@ -154,7 +156,7 @@ void Pool::on_server_lost(const char* what) noexcept {
             0);
     }
     std::snprintf(text, sizeof text, "the fork server %s%s%.*s (%s)", what, where,
-                  static_cast<int>(step.size()), step.data(), end);
+                  static_cast<int>(step.size()), step.data(), server_end_.data());
     start_failed(text, 0);
 }
 

@@ -6,6 +6,7 @@
 #include <new>
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -92,6 +93,12 @@ bool StderrRelay::write_kept() noexcept {
     }
     kept_.erase(kept_.begin(), kept_.begin() + static_cast<std::ptrdiff_t>(done));
     return !kept_.empty();
+}
+
+void StderrRelay::finish() noexcept {
+    constexpr int kPauseMilliseconds = 5;
+    while (write_kept()) ::poll(nullptr, 0, kPauseMilliseconds);
+    tell_of_dropped();
 }
 
 void StderrRelay::keep(std::span<const char> text) noexcept {

@@ -42,6 +42,8 @@ public:
     void keep(std::span<const char> text) noexcept;
     /// Tries to write what is kept. Whether something is left of it.
     bool write_kept() noexcept;
+    /// Waits until what is kept is written, or dropped because nothing is taken for a second.
+    void finish() noexcept;
 
 private:
     std::size_t write_or_drop(std::span<const char> text) noexcept;

@@ -17,6 +17,7 @@
 #include <malloc.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/single_threaded.h>
 #include <unistd.h>
 
 #include "process/asking.hpp"
@@ -26,8 +27,25 @@ namespace weft::rt::process {
 
 namespace {
 
+void flush_unless_held(FILE* stream) noexcept {
+    if (::ftrylockfile(stream) != 0) return;
+    std::fflush(stream);
+    ::funlockfile(stream);
+}
+
+/// A thread that a call has left behind may wait for input for ever, with its stream locked; to
+/// flush all of them waits for each. Whoever has threads flushes what is not one of these.
+void flush_streams() noexcept {
+    if (__libc_single_threaded != 0) {
+        std::fflush(nullptr);
+        return;
+    }
+    flush_unless_held(stdout);
+    flush_unless_held(stderr);
+}
+
 [[noreturn]] void leave(int status) noexcept {
-    std::fflush(nullptr);
+    flush_streams();
     // Not exit(): the program's static objects belong to the program; one that removes a lock file
     // at its end must do so once, and there.
     ::_exit(status);
@@ -38,6 +56,16 @@ struct Answer {
     Payload body;
     std::unique_ptr<detail::SharedMemoryList> memories;
 };
+
+/// find_code(), with no text where there is no memory for one.
+const void* find_code_or_tell(const CodeAddress& address, std::string& why) noexcept {
+    try {
+        return find_code(address, why);
+    } catch (const std::bad_alloc&) {
+        why.clear();
+        return nullptr;
+    }
+}
 
 /// A text that finds no memory is left out.
 void refuse(Answer& answer, RefusalReason reason, int error, std::string_view text) noexcept {
@@ -63,7 +91,7 @@ void run(IncomingFrame& frame, std::size_t length_max, detail::ProcessHandler ha
     }
     std::memcpy(&address, body.data(), sizeof address);
     std::string why;
-    const void* code = find_code(address, why);
+    const void* code = find_code_or_tell(address, why);
     if (code == nullptr) {
         refuse(answer, RefusalReason::unknown_function, 0, why);
         return;
@@ -151,8 +179,9 @@ Payload run_step(const CodeAddress& address, detail::ProcessHandler handler) noe
     if (address.object == CodeAddress{}.object) return {};
     constexpr std::size_t kTextBytesMax = 4096;
     std::string why;
-    const void* code = find_code(address, why);
+    const void* code = find_code_or_tell(address, why);
     if (code == nullptr) {
+        if (why.empty()) why = "not found";
         Payload text;
         copy_payload(std::as_bytes(std::span(why)), text);
         return text;
@@ -194,6 +223,7 @@ void prepare(int socket, const WorkerSetup& setup, detail::ProcessHandler handle
     ::prctl(PR_SET_NAME, setup.name.data());
     limit(RLIMIT_AS, setup.limits.address_space_bytes);
     limit(RLIMIT_NOFILE, setup.limits.open_files);
+    limit(RLIMIT_NPROC, setup.limits.processes);
     limit_call(setup.limits.cpu_seconds);
     int error = setup.may_be_asked ? prepare_for_asks() : 0;
     if (error != 0) return say_unprepared(socket, "it has no thread that hears asks", error);
@@ -241,7 +271,7 @@ void serve_calls(Descriptor socket, const WorkerSetup& setup,
         }
         // What the call printed stands there before its caller goes on, and is not lost if this
         // process is killed.
-        std::fflush(nullptr);
+        flush_streams();
         send_answer(socket.get(), frame.header.id, answer);
     }
 }

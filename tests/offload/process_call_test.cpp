@@ -1,12 +1,17 @@
 // Calls to another process: values, exceptions, and what a worker has and has not of the program.
 #include <weft/process.hpp>
+#include <weft/weft.hpp>
 
 #include <algorithm>
+#include <any>
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <csignal>
+#include <cstdio>
 #include <filesystem>
 #include <functional>
+#include <future>
 #include <map>
 #include <memory>
 #include <numeric>
@@ -117,6 +122,26 @@ TEST(ProcessCall, RefusesArgumentsAndResultsBeyondTheLimit) {
     EXPECT_EQ(pool.figures().died, 0U);
 }
 
+/// As a thread does that waits for a line of input.
+void leave_a_thread_that_holds_a_stream() {
+    FILE* input = ::fdopen(::dup(STDIN_FILENO), "r");
+    std::promise<void> held;
+    std::thread([input, &held] {
+        ::flockfile(input);
+        held.set_value();
+        weft::test::hang();
+    }).detach();
+    held.get_future().wait();
+}
+
+TEST(ProcessCall, AnswersThoughAThreadThatItHasLeftHoldsAStream) {
+    ProcessPool pool{{.workers = 1}};
+    weft::run([&] {
+        weft::timeout(std::chrono::seconds(20),
+                      [&] { pool.run<&leave_a_thread_that_holds_a_stream>(); });
+    });
+}
+
 TEST(ProcessCall, BringsExceptionsBackAsTheirStdType) {
     try {
         to_process([](std::string text) { throw std::invalid_argument(text); },
@@ -128,6 +153,16 @@ TEST(ProcessCall, BringsExceptionsBackAsTheirStdType) {
     EXPECT_THROW(to_process([] { throw std::bad_alloc(); }), std::bad_alloc);
     EXPECT_THROW(to_process([] { return std::vector<int>().at(1); }), std::out_of_range);
     EXPECT_THROW(to_process([] { return std::optional<int>().value(); }), std::bad_optional_access);
+    EXPECT_THROW(to_process([] { return std::any_cast<int>(std::any()); }), std::bad_any_cast);
+    try {
+        to_process([] {
+            std::future<int> left = std::promise<int>().get_future();
+            return left.get();
+        });
+        FAIL();
+    } catch (const std::future_error& error) {
+        EXPECT_EQ(error.code(), std::future_errc::broken_promise);
+    }
 }
 
 TEST(ProcessCall, BringsErrorCodesAndPathsBack) {

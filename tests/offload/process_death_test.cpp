@@ -56,6 +56,18 @@ TEST(ProcessDeath, ByASignalFailsTheCallWithThatSignal) {
     }
 }
 
+TEST(ProcessDeath, OfTheForkServerIsToldByTheCallsThatItTakesAlong) {
+    ProcessPool pool{{.workers = 1}};
+    WorkerDied died = death_of([&] {
+        pool.run([] {
+            ::kill(::getppid(), SIGKILL);
+            hang();
+        });
+    });
+    EXPECT_NE(std::string(died.what()).find("was killed with its fork server"), std::string::npos)
+        << died.what();
+}
+
 TEST(ProcessDeath, ByExitFailsTheCallWithThatStatus) {
     ProcessPool pool{{.workers = 1}};
     for (int status : {0, 3}) {

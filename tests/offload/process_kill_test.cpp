@@ -4,9 +4,9 @@
 // that is not idempotent has run at most once, and of those that were answered exactly once. Nothing
 // is left: no process, no zombie, no descriptor.
 //
-// A short form of 300 kills for each kind of pool runs each time. WEFT_CHAOS_KILLS=10000 is the long
-// one, of so many kills for all kinds together; WEFT_CHAOS_SEED gives another course of chance, as
-// far as processes on several cores have one.
+// 10,000 kills of all kinds of pools together, each time; 700 under a sanitizer. WEFT_CHAOS_KILLS
+// says how many else, and WEFT_CHAOS_SEED gives another course of chance, as far as processes on
+// several cores have one.
 //
 // Who is where is on a board in shared memory, which the fork server maps in its preload: each worker
 // writes there what it is about to do, and counts the runs of each call. The killer chooses a state
@@ -478,6 +478,9 @@ struct Kind {
     bool asks = false;
     bool limited = false;
     bool takes_orphans = false;
+    // Of all kills. Fewer where fork servers are among the dead: the pool waits longer and longer
+    // before it starts another one.
+    unsigned percent = 18;
 };
 
 constexpr Kind kKinds[] = {
@@ -489,8 +492,11 @@ constexpr Kind kKinds[] = {
     {.name = "ReplacedAfterGrowth", .weights = {0, 2, 2, 20, 30, 30, 0, 0, 0, 0}, .grows = true},
     {.name = "Asked", .weights = {0, 1, 1, 10, 10, 10, 0, 50, 0, 0}, .asks = true},
     {.name = "OfLittleMemory", .weights = {0, 2, 2, 20, 30, 30, 0, 0, 0, 0}, .limited = true},
-    {.name = "WithoutItsServer", .weights = {0, 2, 2, 20, 20, 20, 0, 0, 20, 20}},
-    {.name = "OfAReaper", .weights = {0, 2, 2, 20, 20, 20, 0, 0, 20, 20}, .takes_orphans = true},
+    {.name = "WithoutItsServer", .weights = {0, 2, 2, 20, 20, 20, 0, 0, 20, 20}, .percent = 5},
+    {.name = "OfAReaper",
+     .weights = {0, 2, 2, 20, 20, 20, 0, 0, 20, 20},
+     .takes_orphans = true,
+     .percent = 5},
 };
 
 ProcessPoolOptions options_of(const Kind& kind) {
@@ -623,9 +629,8 @@ struct Client {
 
 TEST_P(ProcessKills, LoseAndDoubleNothingAndLeaveNothing) {
     const Kind& kind = GetParam();
-    unsigned kills = kSanitized ? 100 : 300;
-    unsigned all = number_from("WEFT_CHAOS_KILLS", 0);
-    if (all != 0) kills = (all + std::size(kKinds) - 1) / std::size(kKinds);
+    unsigned all = number_from("WEFT_CHAOS_KILLS", kSanitized ? 700 : 10'000);
+    unsigned kills = (all * kind.percent + 99) / 100;
     unsigned seed = number_from("WEFT_CHAOS_SEED", 1);
 
     Scene scene;
@@ -857,7 +862,8 @@ TEST(ProcessEnd, OfAKilledProgramIsThatOfAllItsProcessesWithinATenthOfASecond) {
     }
     // Of a machine that is busy with other things some may take longer.
     std::ranges::sort(times);
-    EXPECT_LT(times[times.size() / 2], kSanitized ? 2s : 100ms);
+    EXPECT_LT(times[times.size() * 4 / 5], kSanitized ? 2s : 100ms);
+    EXPECT_LT(times.back(), kSanitized ? 20s : 2s);
     std::printf("median %.1f ms, at most %.1f ms\n",
                 std::chrono::duration<double, std::milli>(times[times.size() / 2]).count(),
                 std::chrono::duration<double, std::milli>(times.back()).count());

@@ -2,6 +2,7 @@
 #include <weft/process.hpp>
 
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -12,6 +13,7 @@
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include <fcntl.h>
@@ -196,6 +198,36 @@ TEST(ProcessLimits, ThatAreAsLargeAsCanBeLimitNothing) {
         EXPECT_GE(pool.run(cpu_limit), std::uint64_t{1} << 33);
     }
     EXPECT_EQ(pool.figures().recycled, 0U);
+}
+
+TEST(ProcessLimits, OfAMessageThatIsAsLargeAsCanBeLimitsNothing) {
+    ProcessPool pool{{.workers = 1, .message_bytes_max = SIZE_MAX}};
+    EXPECT_EQ(pool.run([](std::string text) { return text.size(); }, std::string(kMiB, 'x')), kMiB);
+}
+
+/// Root is not bound.
+void be_nobody() {
+    constexpr uid_t kNobody = 65534;
+    if (::geteuid() == 0 && ::setresuid(kNobody, kNobody, kNobody) != 0) ::_exit(5);
+}
+
+constexpr int kProcesses = 8;
+
+TEST(ProcessLimits, OfProcessesEndAFloodOfForks) {
+    ProcessPool pool{{.workers = 1,
+                      .limits = {.processes = kProcesses},
+                      .initializer = weft::process_function<&be_nobody>}};
+    auto [started, error] = pool.run([] {
+        int count = 0;
+        for (; count < 2 * kProcesses; ++count) {
+            pid_t child = ::fork();
+            if (child < 0) break;
+            if (child == 0) weft::test::hang();
+        }
+        return std::pair(count, errno);
+    });
+    EXPECT_LT(started, kProcesses);
+    EXPECT_EQ(error, EAGAIN);
 }
 
 // --- preload and initializer --------------------------------------------------------------------
@@ -396,6 +428,23 @@ TEST(ProcessPreload, ThatThrowsFailsTheCallsWithItsNameAndWhatItThrew) {
     EXPECT_SAYS(text, "the preload");
     EXPECT_SAYS(text, "find_no_table");
     EXPECT_SAYS(text, "std::out_of_range: no table");
+}
+
+TEST(ProcessPreload, ThatLeavesAThreadIsWarnedOf) {
+    weft::test::Pipe pipe;
+    {
+        weft::test::StandardError captured(pipe.writing.get());
+        ProcessPool pool{
+            {.workers = 1, .preload = [] { std::thread(&weft::test::hang).detach(); }}};
+        EXPECT_EQ(pool.run([] { return 7; }), 7);
+    }
+    EXPECT_SAYS(pipe.read_all(), "weft: 1 thread runs beside the fork server's own");
+    {
+        weft::test::StandardError captured(pipe.writing.get());
+        ProcessPool pool{{.workers = 1, .preload = [] { std::thread([] {}).join(); }}};
+        EXPECT_EQ(pool.run([] { return 7; }), 7);
+    }
+    EXPECT_EQ(pipe.read_all(), "");
 }
 
 // As daemons do in their set-up. The ends of workers are heard of all the same.

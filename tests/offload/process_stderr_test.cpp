@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -31,50 +32,9 @@ using weft::rt::process::Descriptor;
 using weft::test::death_of;
 using weft::test::hang;
 using weft::test::Messenger;
+using weft::test::Pipe;
+using weft::test::StandardError;
 using weft::test::Watched;
-
-/// Puts something else in the place of the program's standard error for a while.
-class StandardError {
-public:
-    /// -1: it is closed.
-    explicit StandardError(int instead) : before_(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3)) {
-        std::fflush(stderr);
-        instead < 0 ? ::close(STDERR_FILENO) : ::dup2(instead, STDERR_FILENO);
-    }
-    ~StandardError() { ::dup2(before_.get(), STDERR_FILENO); }
-    StandardError(const StandardError&) = delete;
-    StandardError& operator=(const StandardError&) = delete;
-
-private:
-    Descriptor before_;
-};
-
-struct Pipe {
-    Pipe() {
-        int ends[2];
-        EXPECT_EQ(::pipe2(ends, O_CLOEXEC), 0);
-        reading = Descriptor(ends[0]);
-        writing = Descriptor(ends[1]);
-    }
-    /// What lies in it now.
-    std::string read_all() const {
-        std::string text;
-        ::fcntl(reading.get(), F_SETFL, O_NONBLOCK);
-        char part[4096];
-        for (ssize_t size = 0; (size = ::read(reading.get(), part, sizeof part)) > 0;) {
-            text.append(part, static_cast<std::size_t>(size));
-        }
-        return text;
-    }
-    void fill() const {
-        ::fcntl(writing.get(), F_SETFL, O_NONBLOCK);
-        while (::write(writing.get(), "x", 1) == 1) {
-        }
-        ::fcntl(writing.get(), F_SETFL, 0);
-    }
-    Descriptor reading;
-    Descriptor writing;
-};
 
 void say(const std::string& text) { std::fputs(text.c_str(), stderr); }
 
@@ -273,6 +233,24 @@ TEST(ProcessStderr, OfTheProgramThatIsOnlyFullKeepsTheLastWordsOfADeadWorkerForI
     all += pipe.read_all();
     EXPECT_TRUE(all.ends_with("yylast words, and on")) << all.substr(all.size() - 100);
     EXPECT_EQ(all.find("are missing here"), std::string::npos);
+}
+
+TEST(ProcessStderr, ThatIsKeptAtThePoolsEndStillComesOut) {
+    Pipe pipe;
+    pipe.fill();
+    StandardError stuck(pipe.writing.get());
+    auto pool = std::make_unique<ProcessPool>(weft::ProcessPoolOptions{.workers = 1});
+    death_of([&] { pool->run<&say_and_die>(std::string(20'000, 'y') + "last words"); });
+    Watched worker(pool->run([] { return ::getpid(); }));
+    std::string all;
+    std::thread reader([&] {
+        while (worker.lives()) std::this_thread::yield();  // the end has begun
+        pollfd more{pipe.reading.get(), POLLIN, 0};
+        while (!all.ends_with("last words") && ::poll(&more, 1, 3000) == 1) all += pipe.read_all();
+    });
+    pool.reset();
+    reader.join();
+    EXPECT_TRUE(all.ends_with("yylast words")) << all.substr(all.size() - 100);
 }
 
 /// In a pool whose manager cannot open standard error anew, as where it is another user's terminal.

@@ -157,4 +157,47 @@ inline bool kernel_kills_groups() {
     for (;;) ::pause();
 }
 
+/// Puts something else in the place of the program's standard error for a while.
+class StandardError {
+public:
+    /// -1: it is closed.
+    explicit StandardError(int instead) : before_(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3)) {
+        std::fflush(stderr);
+        instead < 0 ? ::close(STDERR_FILENO) : ::dup2(instead, STDERR_FILENO);
+    }
+    ~StandardError() { ::dup2(before_.get(), STDERR_FILENO); }
+    StandardError(const StandardError&) = delete;
+    StandardError& operator=(const StandardError&) = delete;
+
+private:
+    rt::process::Descriptor before_;
+};
+
+struct Pipe {
+    Pipe() {
+        int ends[2];
+        EXPECT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+        reading = rt::process::Descriptor(ends[0]);
+        writing = rt::process::Descriptor(ends[1]);
+    }
+    /// What lies in it now.
+    std::string read_all() const {
+        std::string text;
+        ::fcntl(reading.get(), F_SETFL, O_NONBLOCK);
+        char part[4096];
+        for (ssize_t size = 0; (size = ::read(reading.get(), part, sizeof part)) > 0;) {
+            text.append(part, static_cast<std::size_t>(size));
+        }
+        return text;
+    }
+    void fill() const {
+        ::fcntl(writing.get(), F_SETFL, O_NONBLOCK);
+        while (::write(writing.get(), "x", 1) == 1) {
+        }
+        ::fcntl(writing.get(), F_SETFL, 0);
+    }
+    rt::process::Descriptor reading;
+    rt::process::Descriptor writing;
+};
+
 }  // namespace weft::test

@@ -22,6 +22,10 @@ struct ProcessLimits {
     std::uint64_t cpu_seconds = 0;
     /// Descriptors (RLIMIT_NOFILE); a worker has five of its own.
     std::uint64_t open_files = 0;
+    /// Processes and threads, counted by the kernel over all that the worker's user has
+    /// (RLIMIT_NPROC): so what a worker starts has an end, best where an initializer has made
+    /// another user of it. Does not bind root. 1 is none besides.
+    std::uint64_t processes = 0;
     /// It is replaced after that many calls.
     std::uint64_t calls = 0;
     /// It is replaced after a call that leaves it with so much more memory in use (resident) than
