@@ -261,7 +261,7 @@ void Arena::close(Shutdown how) noexcept {
     }
     // One at a time, since those who hear of it are called without the lock, and the call may end meanwhile.
     for (ArenaCall::Impl* call = impl_->first; call != nullptr;) {
-        if (call->call.stop_asked.exchange(true)) {
+        if (!mark_to_stop(call->call)) {
             call = call->next;
             continue;
         }

@@ -141,8 +141,45 @@ void finish_offload(OffloadCall& call) noexcept {
     scheduler->end_visit();
 }
 
+bool mark_to_stop(OffloadCall& call) noexcept {
+    if (call.stop_asked.exchange(true)) return false;
+    std::lock_guard guard(call.lock);
+    if (call.blocked.core != nullptr) unpark_by_cancel(call.blocked);
+    return true;
+}
+
 void ask_to_stop(OffloadCall& call) noexcept {
-    if (!call.stop_asked.exchange(true)) call.stop.request_stop();
+    if (mark_to_stop(call)) call.stop.request_stop();
+}
+
+WaitInCall::WaitInCall(lowlevel::Interrupt interrupt) noexcept : call_(this_threads_call()) {
+    // As in a task: not in a destructor during unwinding. In an algorithm's body what this thread runs below may be
+    // another call; see checkpoint_of_offload().
+    bool is_cancel_point = interrupt == lowlevel::Interrupt::by_cancel &&
+                           std::uncaught_exceptions() == 0 && call_ != nullptr &&
+                           call_->group == current_group();
+    if (!is_cancel_point) call_ = nullptr;
+}
+
+WaitInCall::~WaitInCall() {
+    if (call_ == nullptr) return;
+    std::lock_guard guard(call_->lock);
+    call_->blocked = {};
+}
+
+bool WaitInCall::is_asked_to_stop() const noexcept {
+    return call_ != nullptr && call_->stop_asked.load();
+}
+
+void WaitInCall::listen(detail::Waiter waiter) noexcept {
+    if (call_ == nullptr) return;
+    // Under the lock that mark_to_stop() takes after the mark: one of the two sees the other.
+    std::lock_guard guard(call_->lock);
+    if (call_->stop_asked.load()) {
+        unpark_by_cancel(waiter);
+    } else {
+        call_->blocked = waiter;
+    }
 }
 
 void checkpoint_of_offload() {

@@ -104,12 +104,15 @@ struct ThreadCore : Core {
     return core;
 }
 
-Woken park_thread(Parking& parking) noexcept {
+Woken park_thread(Parking& parking, Interrupt interrupt) noexcept {
     detail::check_not_forked("waiting");
+    WaitInCall wait(interrupt);
+    if (wait.is_asked_to_stop()) return Woken::by_cancel;
     ThreadCore& self = this_threads_core();
     parking.epoch = self.word.epoch();
     Waiter waiter{&self, parking.epoch};
     if (!parking.commit(parking.argument, waiter)) return Woken::by_unpark;
+    wait.listen(waiter);
     if (self.word.park(parking.epoch, true) == detail::Parked::already_woken)
         return self.word.reason();
     // Whoever else ends the wait gives a token, and until it has come that one is not done with this thread's Parker:
@@ -139,6 +142,8 @@ bool wake(Waiter waiter, Woken reason) noexcept {
 
 }  // namespace
 
+bool unpark_by_cancel(Waiter waiter) noexcept { return wake(waiter, Woken::by_cancel); }
+
 void make_runnable(TaskCore& task) noexcept {
     Worker* worker = current_worker();
     if (worker != nullptr && &worker->scheduler == task.scheduler)
@@ -162,7 +167,7 @@ Woken park_with(WaitReason reason, CommitFunction commit, void* argument, TimePo
     parking.commit = commit;
     parking.argument = argument;
     rt::Worker* worker = current_worker();
-    if (worker == nullptr || worker->current == nullptr) return rt::park_thread(parking);
+    if (worker == nullptr || worker->current == nullptr) return rt::park_thread(parking, interrupt);
     return rt::park_task(*worker, parking, reason, interrupt);
 }
 

@@ -169,7 +169,7 @@ void Threads::close(Shutdown how) noexcept {
 void Threads::ask_running_to_stop() noexcept {
     std::unique_lock guard(mutex_);
     for (OffloadCall* call = running_.first(); call != nullptr;) {
-        if (call->stop_asked.exchange(true)) {
+        if (!mark_to_stop(*call)) {
             call = call->next;
             continue;
         }

@@ -95,6 +95,29 @@ TEST_P(ProcessTask, CancelledWhileItRunsKillsTheWorker) {
     });
 }
 
+/// In a function of to_thread's or to_arena's, which blocks its thread.
+template <class Leave>
+void cancel_a_call_below(Leave leave) {
+    ProcessPool pool{{.workers = 1}};
+    Messenger messenger;
+    auto task =
+        weft::create_task([&] { leave([&] { pool.run<&tell_and_hang>(messenger.path()); }); });
+    Watched worker = hear(messenger);
+    task.cancel();
+    EXPECT_THROW(weft::await(task), weft::CancelledError);
+    EXPECT_TRUE(worker.ends());
+    EXPECT_EQ(pool.run([] { return 1; }), 1);
+}
+
+TEST_P(ProcessTask, ACancelReachesThroughAThread) {
+    run([] { cancel_a_call_below([](auto call) { weft::to_thread(call); }); });
+}
+
+// Not in ThreadSanitizer's runs, as all of the arena.
+TEST(ArenaProcess, ACancelReachesThroughAnArena) {
+    weft::run([] { cancel_a_call_below([](auto call) { weft::to_arena(call); }); });
+}
+
 TEST_P(ProcessTask, CancelledWhileItRunsDisturbsNoOtherCall) {
     run([] {
         ProcessPool pool{{.workers = 2}};

@@ -30,6 +30,53 @@ void block_until_stopped(const std::stop_token& token) {
     changed.wait(guard, token, [] { return false; });
 }
 
+// --- waits of weft's in there --------------------------------------------------------------------------------------
+
+TEST_P(ThreadTest, ACancelEndsAWaitInTheFunction) {
+    run([] {
+        Event begun;
+        Event never;
+        bool cancelled = false;
+        auto task = create_task([&] {
+            to_thread([&] {
+                begun.set();
+                try {
+                    never.wait();
+                } catch (const CancelledError&) {
+                    cancelled = true;
+                    throw;
+                }
+            });
+        });
+        begun.wait();
+        task.cancel();
+        EXPECT_THROW(await(task), CancelledError);
+        EXPECT_TRUE(cancelled);
+    });
+}
+
+TEST_P(ThreadTest, AWaitInAFunctionThatWasAskedToStopDoesNotBegin) {
+    run([] {
+        Event never;
+        std::binary_semaphore begun(0);
+        auto task = create_task([&] {
+            to_thread([&](std::stop_token stop) {
+                begun.release();
+                block_until_stopped(stop);
+                EXPECT_THROW(never.wait(), CancelledError);
+                try {
+                    throw 1;
+                } catch (int) {
+                    EXPECT_THROW(never.wait(), CancelledError) << "and again";
+                }
+            });
+        });
+        to_thread([&] { begun.acquire(); });
+        task.cancel();
+        EXPECT_THROW(await(task), CancelledError);
+    });
+}
+
 // --- values -------------------------------------------------------------------------------------------------------
 
 // th-1
