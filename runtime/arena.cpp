@@ -14,7 +14,9 @@
 #include <oneapi/tbb/task_group.h>
 #include <oneapi/tbb/task_scheduler_observer.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
+#include "leave_alone.hpp"
 #include "sanitizers.hpp"
 
 namespace weft::rt {
@@ -144,6 +146,7 @@ struct Arena::Impl {
     const detail::ArenaOptions options;
     const std::shared_ptr<ArenaSlots> slots;
     const std::uint64_t serial = next_serial();
+    const pid_t owner = ::getpid();
     const int base_nice = nice_of_this_thread();
     Parallelism parallelism;
     // No slot is kept for outside threads: workers of weft never enter.
@@ -163,7 +166,13 @@ struct Arena::Impl {
           arena(static_cast<int>(given.cores), 0),
           greeter(arena, base_nice, given.nice, *slots, serial) {}
 
+    // Else it is of a parent: its threads are not here, and locks may be as they held them.
+    bool is_ours() const noexcept { return owner == ::getpid(); }
+
     void add(ArenaCall::Impl& call) {
+        if (!is_ours())
+            throw UsageError("'" + options.name +
+                             "' is of the process that this one was forked from");
         std::lock_guard guard(mutex);
         if (closing) throw Error("'" + options.name + "' has been shut down");
         call.next = first;
@@ -229,6 +238,10 @@ Arena::Arena(const detail::ArenaOptions& options, std::shared_ptr<ArenaSlots> sl
     : impl_(new Impl(options, std::move(slots))) {}
 
 Arena::~Arena() {
+    if (!impl_->is_ours()) {
+        leave_alone(impl_.release());
+        return;
+    }
     impl_->slots->allow(impl_->options.cores);
     close(Shutdown::drain);
     join();
@@ -252,6 +265,7 @@ void Arena::enqueue(ArenaCall& call) {
 }
 
 void Arena::close(Shutdown how) noexcept {
+    if (!impl_->is_ours()) return;
     std::unique_lock guard(impl_->mutex);
     impl_->closing = true;
     if (how == Shutdown::drain) return;
@@ -274,11 +288,13 @@ void Arena::close(Shutdown how) noexcept {
 }
 
 void Arena::join() noexcept {
+    if (!impl_->is_ours()) return;
     std::unique_lock guard(impl_->mutex);
     impl_->ended.wait(guard, [this] { return impl_->first == nullptr; });
 }
 
 detail::ExecutorFigures Arena::figures() const noexcept {
+    if (!impl_->is_ours()) return {};
     std::lock_guard guard(impl_->mutex);
     detail::ExecutorFigures figures = impl_->meter.figures();
     figures.threads = impl_->options.cores;

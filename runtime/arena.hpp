@@ -33,17 +33,18 @@ public:
     explicit Arena(const detail::ArenaOptions& options);
     /// `slots` tells others of its threads, and may outlive it.
     Arena(const detail::ArenaOptions& options, std::shared_ptr<ArenaSlots> slots);
-    /// Waits for its calls.
+    /// Waits for its calls. In a child of the process that made it, it leaves alone what the parent's threads use.
     ~Arena();
     Arena(const Arena&) = delete;
     Arena& operator=(const Arena&) = delete;
-    /// Error once it is closed.
+    /// Error once it is closed; UsageError in a child of the process that made it, which has none of its threads.
     void enqueue(ArenaCall& call);
 
     /// From here on calls are refused; `kill` cancels those that are there.
     void close(Shutdown how) noexcept;
     /// Blocks until none is left.
     void join() noexcept;
+    /// None, where it is of a parent.
     detail::ExecutorFigures figures() const noexcept;
 
     ArenaSlots& slots() noexcept;

@@ -260,7 +260,9 @@ void run_on_thread(OffloadCall& call) {
     run_on_thread(call, of_this_runtime("to_thread", call, get));
 }
 
-void ThreadsDeleter::operator()(rt::Threads* threads) const noexcept { delete threads; }
+void ThreadsDeleter::operator()(rt::Threads* threads) const noexcept {
+    rt::Threads::destroy(threads);
+}
 
 std::unique_ptr<rt::Threads, ThreadsDeleter> make_threads(const ThreadsOptions& options) {
     return std::unique_ptr<rt::Threads, ThreadsDeleter>(new rt::Threads(options));

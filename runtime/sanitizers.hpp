@@ -40,6 +40,7 @@ void __lsan_register_root_region(const void* begin, std::size_t size);
 void __lsan_unregister_root_region(const void* begin, std::size_t size);
 void __lsan_disable();
 void __lsan_enable();
+void __lsan_ignore_object(const void* object);
 void __asan_unpoison_memory_region(const volatile void* begin, std::size_t size);
 }
 #endif

@@ -9,6 +9,8 @@
 
 #include <pthread.h>
 
+#include "leave_alone.hpp"
+
 namespace weft::rt {
 
 void CallList::push(OffloadCall& call) noexcept {
@@ -30,7 +32,12 @@ Threads::~Threads() {
     join();
 }
 
+void Threads::destroy(Threads* threads) noexcept {
+    threads->is_ours() ? delete threads : leave_alone(threads);
+}
+
 detail::ExecutorFigures Threads::figures() const noexcept {
+    if (!is_ours()) return {};
     std::lock_guard guard(mutex_);
     detail::ExecutorFigures figures = meter_.figures();
     figures.threads = live_;
@@ -87,6 +94,7 @@ void Threads::start_thread() {
 }
 
 bool Threads::take_back(OffloadCall& call) noexcept {
+    if (!is_ours()) return false;
     std::lock_guard guard(mutex_);
     if (!call.queued) return false;
     call.queued = false;

@@ -5,6 +5,9 @@
 //
 // Invariants, under the lock: a call is in the queue, or among those that run, or its caller's alone; while a call is queued
 // no thread sleeps for ever (each that is idle has been notified, or is on its way here).
+//
+// A child of the process that made it has none of the threads, but their locks as they held them and their places in the
+// conditions' lines: nothing there touches either, and the end leaves all of it alone.
 #pragma once
 
 #include <condition_variable>
@@ -38,6 +41,8 @@ public:
     explicit Threads(ThreadsOptions options);
     /// Runs what is queued, then waits for all threads.
     ~Threads();
+    /// The end of one on the heap, also in a child of the process that made it.
+    static void destroy(Threads* threads) noexcept;
     Threads(const Threads&) = delete;
     Threads& operator=(const Threads&) = delete;
 
@@ -55,6 +60,7 @@ public:
     /// A line on stderr that names each call that runs.
     void report_running() noexcept;
 
+    /// None, where it is of a parent.
     detail::ExecutorFigures figures() const noexcept;
 
 private:

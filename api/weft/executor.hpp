@@ -175,7 +175,7 @@ class ThreadPool {
 public:
     /// Starts nothing before the first call.
     explicit ThreadPool(ThreadPoolOptions options = {});
-    /// As shutdown(). In a task it waits, shielded; else it blocks the thread.
+    /// As shutdown(). In a task it waits, shielded; else it blocks the thread. In a forked child it waits for nothing.
     ~ThreadPool();
     ThreadPool(const ThreadPool&) = delete;
     ThreadPool& operator=(const ThreadPool&) = delete;
@@ -229,7 +229,7 @@ class Arena {
 public:
     /// std::invalid_argument for a nice value that is none.
     explicit Arena(const ArenaOptions& options = {});
-    /// As shutdown(). In a task it waits, shielded; else it blocks the thread.
+    /// As shutdown(). In a task it waits, shielded; else it blocks the thread. In a forked child it waits for nothing.
     ~Arena();
     Arena(const Arena&) = delete;
     Arena& operator=(const Arena&) = delete;
