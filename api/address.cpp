@@ -1,11 +1,12 @@
 #include <weft/address.hpp>
 #include <weft/error.hpp>
-#include <weft/executor.hpp>
+#include <weft/offload.hpp>
 
 #include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstring>
+#include <memory>
 #include <stdexcept>
 #include <utility>
 
@@ -182,21 +183,25 @@ namespace {
 /// A name server that is silent holds a thread for long, and nothing ends that. So these are the process's own: no file nor
 /// subprocess waits behind them, and no runtime's end. A child that was forked off has none of the threads, and makes its own.
 struct LookUpThreads {
-    ThreadPool pool{{.threads = 16, .name = "weft-dns", .idle_time = std::chrono::seconds(1)}};
+    std::unique_ptr<rt::Threads, detail::ThreadsDeleter> threads =
+        detail::make_threads({.most = 16,
+                              .idle_time = std::chrono::seconds(1),
+                              .name = "weft-dns",
+                              .never_destroyed = true});
     pid_t owner = ::getpid();
     LookUpThreads* parents = nullptr;
 };
 
-ThreadPool& look_up_threads() {
+rt::Threads& look_up_threads() {
     static std::atomic<LookUpThreads*> current{
         nullptr};  // never destroyed: its threads may be in there
     LookUpThreads* seen = current.load();
-    if (seen != nullptr && seen->owner == ::getpid()) return seen->pool;
+    if (seen != nullptr && seen->owner == ::getpid()) return *seen->threads;
     auto* made = new LookUpThreads;
     made->parents = seen;
-    if (current.compare_exchange_strong(seen, made)) return made->pool;
+    if (current.compare_exchange_strong(seen, made)) return *made->threads;
     delete made;
-    return seen->pool;
+    return *seen->threads;
 }
 
 }  // namespace
@@ -206,7 +211,9 @@ std::vector<SocketAddress> getaddrinfo(const std::string& host, int port, Family
     lowlevel::require_task("getaddrinfo");
     SocketAddress literal;
     if (try_ip(host, port, literal)) return {literal};
-    Answer answer = look_up_threads().run(abandon_on_cancel, look_up, host, port, family, passive);
+    rt::Threads& threads = look_up_threads();
+    auto on_them = [&](detail::OffloadCall& call) { detail::run_on_thread(call, threads); };
+    Answer answer = detail::call_elsewhere_by_values(on_them, look_up, host, port, family, passive);
     if (answer.rc != 0)
         throw ResolveError("weft: host '" + host + "': " + gai_strerror(answer.rc), answer.rc);
     return std::move(answer.addresses);

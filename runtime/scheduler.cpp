@@ -106,7 +106,8 @@ void leave_behind(std::unique_ptr<Threads> threads) noexcept {
 
 }  // namespace
 
-// Only calls that abandon_on_cancel has left behind can be there: the others' tasks have ended.
+// Only calls that abandon_on_cancel has left behind can be there, as the others' tasks have ended; and destructors of what
+// functions have made thread_local.
 void Scheduler::join_threads() noexcept {
     if (threads_ == nullptr) return;
     threads_->close(Shutdown::drain);
@@ -117,6 +118,7 @@ void Scheduler::join_threads() noexcept {
     if (threads_->join(std::min(now + kSilence, deadline))) return threads_.reset();
     threads_->report_running();
     if (for_ever ? (threads_->join(), true) : threads_->join(deadline)) return threads_.reset();
+    threads_->detach();
     leave_behind(std::move(threads_));
 }
 

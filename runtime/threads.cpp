@@ -2,8 +2,10 @@
 
 #include <weft/detail/basic_errors.hpp>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <ctime>
 #include <system_error>
 #include <utility>
 
@@ -25,7 +27,8 @@ void CallList::unlink(OffloadCall& call) noexcept {
     (call.next != nullptr ? call.next->prev : last_) = call.prev;
 }
 
-Threads::Threads(ThreadsOptions options) : options_(std::move(options)) {}
+Threads::Threads(ThreadsOptions options)
+    : options_(std::move(options)), detached_(options_.never_destroyed) {}
 
 Threads::~Threads() {
     close(Shutdown::drain);
@@ -84,11 +87,19 @@ void Threads::submit(OffloadCall& call) {
 
 /// It takes the lock before it looks for work.
 void Threads::start_thread() {
-    std::thread thread([this] { run(); });
+    join_those_that_are_gone();
+    finished_.reserve(finished_.size() + live_ + 1);
+    auto run = [](void* self) -> void* {
+        static_cast<Threads*>(self)->run();
+        return nullptr;
+    };
+    pthread_t thread{};
+    // Not std::thread, which would have to be handed from here to the thread itself, and then to who joins it.
+    if (int error = pthread_create(&thread, nullptr, run, this); error != 0)
+        throw std::system_error(error, std::generic_category());
     char name[16];
     std::snprintf(name, sizeof name, "%.10s-%u", options_.name.c_str(), started_++);
-    pthread_setname_np(thread.native_handle(), name);
-    thread.detach();  // ended_ tells when it is over
+    pthread_setname_np(thread, name);
     ++live_;
     ++starting_;
 }
@@ -146,8 +157,22 @@ void Threads::run() noexcept {
         --idle_;
         if (!work) break;
     }
-    // Under the lock to the very end: the destructor may go on as soon as it can take it.
+    finish_thread();
+}
+
+/// Of the calling thread, which touches nothing of this once it has given the lock back.
+void Threads::finish_thread() noexcept {
+    join_those_that_are_gone();
+    detached_ ? static_cast<void>(pthread_detach(pthread_self()))
+              : finished_.push_back(pthread_self());
     if (--live_ == 0) ended_.notify_all();
+}
+
+/// So that few are kept, however many come and go. Those whose thread_local objects' destructors still run stay.
+void Threads::join_those_that_are_gone() noexcept {
+    if (joining_) return;
+    std::erase_if(finished_,
+                  [](pthread_t thread) { return pthread_tryjoin_np(thread, nullptr) == 0; });
 }
 
 // --- the end ------------------------------------------------------------------------------------------------------
@@ -190,20 +215,69 @@ void Threads::ask_running_to_stop() noexcept {
     }
 }
 
-bool Threads::join(OffloadCall::Clock::time_point deadline) noexcept {
-    if (!is_ours()) return true;
-    std::unique_lock guard(mutex_);
-    return ended_.wait_until(guard, deadline, [this] { return live_ == 0; });
+namespace {
+
+/// False: not by then. Null: there is no such moment.
+bool join_thread(pthread_t thread, const OffloadCall::Clock::time_point* deadline) noexcept {
+    if (deadline == nullptr) return pthread_join(thread, nullptr) == 0;
+    for (;;) {
+        auto left = *deadline - OffloadCall::Clock::now();
+        if (left <= left.zero()) return pthread_tryjoin_np(thread, nullptr) == 0;
+        // By the time of day, as ThreadSanitizer knows no other such join; one that was put forward costs another round.
+        auto until = std::chrono::system_clock::now().time_since_epoch() + left;
+        auto seconds = std::chrono::floor<std::chrono::seconds>(until);
+        timespec at{};
+        at.tv_sec = seconds.count();
+        at.tv_nsec = std::chrono::nanoseconds(until - seconds).count();
+        if (pthread_timedjoin_np(thread, nullptr, &at) != ETIMEDOUT) return true;
+    }
 }
 
-void Threads::join() noexcept {
-    if (!is_ours()) return;
+}  // namespace
+
+bool Threads::join(OffloadCall::Clock::time_point deadline) noexcept { return join_by(&deadline); }
+
+void Threads::join() noexcept { join_by(nullptr); }
+
+bool Threads::join_by(const OffloadCall::Clock::time_point* deadline) noexcept {
+    if (!is_ours()) return true;
     std::unique_lock guard(mutex_);
-    ended_.wait(guard, [this] { return live_ == 0; });
+    // A thread may be joined once.
+    auto may_join = [this] { return live_ == 0 && !joining_; };
+    if (deadline == nullptr)
+        ended_.wait(guard, may_join);
+    else if (!ended_.wait_until(guard, *deadline, may_join))
+        return false;
+    joining_ = true;
+    bool joined = true;
+    while (joined && !finished_.empty()) {
+        pthread_t thread = finished_.back();
+        guard.unlock();
+        joined = join_thread(thread, deadline);
+        guard.lock();
+        if (joined) finished_.pop_back();
+    }
+    joining_ = false;
+    // Under the lock to the very end: another that waits here may be the destructor.
+    ended_.notify_all();
+    return joined;
+}
+
+void Threads::detach() noexcept {
+    std::lock_guard guard(mutex_);
+    detached_ = true;
+    for (pthread_t thread : finished_) pthread_detach(thread);
+    finished_.clear();
 }
 
 void Threads::report_running() noexcept {
     std::lock_guard guard(mutex_);
+    if (live_ == 0 && !finished_.empty())
+        std::fprintf(
+            stderr,
+            "weft: a thread of '%s' has no more calls and does not end: the destructor of a "
+            "thread_local object has not returned\n",
+            options_.name.c_str());
     for (OffloadCall* call = running_.first(); call != nullptr; call = call->next) {
         std::lock_guard of_call(call->lock);
         std::chrono::duration<double> time = OffloadCall::Clock::now() - call->since;

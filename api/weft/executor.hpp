@@ -202,7 +202,7 @@ public:
         return map_in_executor(*this, std::move(f), std::forward<R>(inputs), options);
     }
 
-    /// Refuses calls from here on, and returns when the threads have ended: with `kill` those that have not begun fail with
+    /// Refuses calls from here on, and returns when the threads have been joined: with `kill` those that have not begun fail with
     /// Error, and those that run are asked to stop (their stop token, checkpoint()); a function that does not listen is waited
     /// for. In a task it waits, and a cancel does not end that; else it blocks the thread. Twice is fine; in a function that it
     /// runs it would wait for itself.

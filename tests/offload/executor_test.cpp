@@ -521,6 +521,37 @@ TEST_P(ExecutorOnThreadsTest, TheRuntimesEndNamesWhatIsStuckAndGoesOnWithoutIt) 
     while (!still_held.expired()) std::this_thread::yield();
 }
 
+/// Its destructor waits to be let go.
+struct Held {
+    std::shared_ptr<std::binary_semaphore> go;
+    ~Held() {
+        if (go != nullptr) go->acquire();
+    }
+};
+
+TEST_P(ExecutorOnThreadsTest, TheRuntimesEndSaysThatAThreadsOwnObjectIsStuckAndGoesOnWithoutIt) {
+    auto go = std::make_shared<std::binary_semaphore>(0);
+    RunOptions with_limit = options();
+    with_limit.abandoned_grace = 1ms;
+    ::testing::internal::CaptureStderr();
+    weft::run(
+        [&] {
+            to_thread([&] {
+                thread_local Held held;
+                held.go = go;
+            });
+        },
+        with_limit);
+    std::string said = ::testing::internal::GetCapturedStderr();
+    EXPECT_NE(said.find("a thread of 'weft-io' has no more calls and does not end"),
+              std::string::npos)
+        << said;
+    std::weak_ptr<std::binary_semaphore> still_held = go;
+    go->release();
+    go.reset();
+    while (!still_held.expired()) std::this_thread::yield();
+}
+
 }  // namespace
 
 }  // namespace weft::test

@@ -519,6 +519,51 @@ TEST_P(ThreadTest, CancelsThatRaceWithTheEndOfTheCallLoseNothing) {
     });
 }
 
+/// Its destructor takes its time.
+struct SlowToGo {
+    std::atomic<int>* gone = nullptr;
+    ~SlowToGo() {
+        auto until = std::chrono::steady_clock::now() + 20ms;
+        while (std::chrono::steady_clock::now() < until) std::this_thread::yield();
+        if (gone != nullptr) ++*gone;
+    }
+};
+
+void make_thread_local(std::atomic<int>& gone) {
+    thread_local SlowToGo object;
+    object.gone = &gone;
+}
+
+TEST_P(ThreadTest, TheEndOfRunWaitsForTheDestructorsOfItsThreadsOwnObjects) {
+    std::atomic<int> gone = 0;
+    int runs = 0;
+    run([&] {
+        ++runs;
+        to_thread(make_thread_local, gone);
+    });
+    EXPECT_EQ(gone, runs);
+}
+
+TEST_P(ThreadTest, TheEndOfAPoolWaitsForTheDestructorsOfItsThreadsOwnObjects) {
+    run([] {
+        std::atomic<int> gone = 0;
+        {
+            ThreadPool pool;
+            pool.run(make_thread_local, gone);
+        }
+        EXPECT_EQ(gone, 1);
+        {
+            ThreadPool pool({.threads = 2, .idle_time = 1ns});
+            // Each has gone for want of calls before the next one comes.
+            for (int i = 0; i < 3; ++i) {
+                pool.run(make_thread_local, gone);
+                while (pool.figures().threads > 0) std::this_thread::yield();
+            }
+        }
+        EXPECT_EQ(gone, 4);
+    });
+}
+
 TEST_P(ThreadTest, AFunctionOnAThreadMaySubmitToTheRuntimeAndWait) {
     run([] {
         Runtime& runtime = current_runtime();

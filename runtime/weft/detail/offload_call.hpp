@@ -149,6 +149,7 @@ struct ThreadsOptions {
     std::size_t queue_max = SIZE_MAX;
     Duration idle_time = std::chrono::seconds(10);
     std::string name = "weft-io";
+    bool never_destroyed = false;  // so nobody joins its threads
 };
 struct ThreadsDeleter {
     void operator()(rt::Threads* threads) const noexcept;
@@ -156,7 +157,7 @@ struct ThreadsDeleter {
 std::unique_ptr<rt::Threads, ThreadsDeleter> make_threads(const ThreadsOptions& options);
 /// From here on calls are refused. `kill`: those that wait end with an error, those that run are asked to stop.
 void close_threads(rt::Threads& threads, Shutdown how) noexcept;
-/// Blocks until all threads have ended; after close_threads().
+/// Blocks until all threads have ended, their thread_local objects included; after close_threads().
 void join_threads(rt::Threads& threads) noexcept;
 ExecutorFigures figures_of(const rt::Threads& threads) noexcept;
 ExecutorFigures thread_figures_of(rt::Scheduler& scheduler);
