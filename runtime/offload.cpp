@@ -219,11 +219,20 @@ void fail_offload(OffloadCall& call, std::exception_ptr error) noexcept {
 
 namespace weft::detail {
 
-TimePoint deadline_of_running_call() noexcept {
+namespace {
+
+/// The call whose function runs here; null in an algorithm's body, where what this thread runs below may be another's (see
+/// checkpoint_of_offload()).
+OffloadCall* call_of_running_function() noexcept {
     OffloadCall* call = rt::this_threads_call();
-    // In an algorithm's body it may be another's; see checkpoint_of_offload().
-    bool is_its_function = call != nullptr && call->group == rt::current_group();
-    return is_its_function ? call->deadline : lowlevel::kNever;
+    return call != nullptr && call->group == rt::current_group() ? call : nullptr;
+}
+
+}  // namespace
+
+TimePoint deadline_of_running_call() noexcept {
+    OffloadCall* call = call_of_running_function();
+    return call != nullptr ? call->deadline : lowlevel::kNever;
 }
 
 std::stop_token stop_token_of_running_call() noexcept {
@@ -284,8 +293,11 @@ namespace {
 
 bool is_nested() noexcept { return !lowlevel::in_task() && rt::in_arena() != rt::InArena::no; }
 
-/// Its algorithms are bound to what runs here, and are cancelled with it.
+/// Its algorithms are bound to what runs here, and are cancelled with it; its function hears of that by the token of the call
+/// that it is nested in.
 void run_nested(OffloadCall& call) noexcept {
+    OffloadCall* outer = call_of_running_function();
+    call.stop = outer != nullptr ? outer->stop : std::stop_source(std::nostopstate);
     call.ran = true;
     call.run(call);
 }
@@ -294,6 +306,8 @@ void run_nested(OffloadCall& call) noexcept {
 
 void run_in_arena(OffloadCall& call, rt::Arena& arena, std::size_t threads_most) {
     if (is_nested()) return run_nested(call);
+    // Now, as who asks it to stop may not meet who makes it: for functions of calls nested in this one.
+    if (!call.stop.stop_possible()) call.stop = std::stop_source();
     rt::ArenaCall in_arena(call, threads_most);
     rt::offload(
         call, {"to_arena", &call}, [&] { arena.enqueue(in_arena); },

@@ -242,6 +242,37 @@ TEST_P(ArenaExecutorTest, ACancelReachesANestedCall) {
     });
 }
 
+TEST_P(ArenaExecutorTest, ATimeoutAsksTheTokenOfANestedCall) {
+    if (simulated()) GTEST_SKIP() << "the virtual clock stands still while a call is under way";
+    run({.cores = 2}, [] {
+        auto nested = [] {
+            to_arena([](const std::stop_token& token) {
+                // Ends without it too, so that a failure is one.
+                auto until = std::chrono::steady_clock::now() + 10s;
+                while (!token.stop_requested() && std::chrono::steady_clock::now() < until)
+                    std::this_thread::yield();
+                EXPECT_TRUE(token.stop_requested());
+            });
+        };
+        EXPECT_THROW(timeout(50ms, [&] { to_arena(nested); }), TimeoutError);
+        EXPECT_THROW(timeout(50ms, [&] { to_arena(at_most(1), [&] { to_arena(nested); }); }),
+                     TimeoutError);
+    });
+}
+
+TEST_P(ArenaExecutorTest, ACallNestedInABodyHasNoTokenThatCouldBeAsked) {
+    run([] {
+        std::atomic<int> possible = 0;
+        to_arena([&] {
+            oneapi::tbb::parallel_for(0, 100, [&](int) {
+                possible += to_arena(
+                    [](const std::stop_token& token) { return token.stop_possible() ? 1 : 0; });
+            });
+        });
+        EXPECT_EQ(possible, 0);
+    });
+}
+
 TEST_P(ArenaExecutorTest, ACancelReachesACallWithALimit) {
     run({.cores = 4}, [] {
         std::latch runs(1);
