@@ -21,9 +21,50 @@
 
 namespace weft::rt {
 
+namespace {
+
+/// What is allocated while it lives is not asked for by LeakSanitizer.
+struct OutOfSight {
+#if WEFT_ASAN
+    OutOfSight() { __lsan_disable(); }
+    ~OutOfSight() { __lsan_enable(); }
+#else
+    OutOfSight() {}
+#endif
+    OutOfSight(const OutOfSight&) = delete;
+    OutOfSight& operator=(const OutOfSight&) = delete;
+};
+
+/// Whose a call is that oneTBB has been given, which gives nothing back. It changes once, from `queued`:
+///   running  by the function that was enqueued, which alone calls, unlinks and finishes the call;
+///   taken    by who takes the call back, and alone unlinks and finishes it. The function that was enqueued then touches this
+///            word alone, as call and arena may be gone when it comes to be called.
+class Claim {
+public:
+    bool begin() noexcept { return leave_queue(State::running); }
+    bool take_back() noexcept { return leave_queue(State::taken); }
+
+private:
+    enum class State : std::uint8_t { queued, running, taken };
+    bool leave_queue(State next) noexcept {
+        State queued = State::queued;
+        return state_.compare_exchange_strong(queued, next);
+    }
+    std::atomic<State> state_{State::queued};
+};
+
+std::shared_ptr<Claim> make_claim() {
+    // The last reference to one that was taken back may be in memory of oneTBB's own, where LeakSanitizer does not look.
+    OutOfSight out_of_sight;
+    return std::make_shared<Claim>();
+}
+
+}  // namespace
+
 struct ArenaCall::Impl {
     OffloadCall& call;
     std::size_t threads_most;
+    std::shared_ptr<Claim> claim = make_claim();
     // Isolated: nothing outside of weft cancels it.
     oneapi::tbb::task_group_context context{oneapi::tbb::task_group_context::isolated};
     Impl* prev = nullptr;  // of those in the arena; guarded by its lock
@@ -47,18 +88,6 @@ thread_local bool is_arenas_thread = false;
 thread_local std::uint64_t counted_in = 0;
 // Functions of calls that are on this thread's stack.
 thread_local unsigned functions_below = 0;
-
-/// What is allocated while it lives is not asked for by LeakSanitizer.
-struct OutOfSight {
-#if WEFT_ASAN
-    OutOfSight() { __lsan_disable(); }
-    ~OutOfSight() { __lsan_enable(); }
-#else
-    OutOfSight() {}
-#endif
-    OutOfSight(const OutOfSight&) = delete;
-    OutOfSight& operator=(const OutOfSight&) = delete;
-};
 
 /// What threads are told as they come into an arena. Their nice value becomes that of the thread that made the arena and so
 /// much more. Not their own and so much more: a thread that one of the arena's has started begins with the lowered one. They
@@ -223,11 +252,54 @@ struct Arena::Impl {
             call.call.error = shut_down_error(options.name, "before the call ended");
         if (first == nullptr) ended.notify_all();
     }
-    void give_up(ArenaCall::Impl& call) noexcept {
+    bool take_back(ArenaCall::Impl& call) noexcept {
+        if (!call.claim->take_back()) return false;
+        std::lock_guard guard(mutex);
+        unlink(call);
+        meter.taken_back();
+        if (first == nullptr) ended.notify_all();
+        return true;
+    }
+    /// oneTBB has not taken it. False: close() has.
+    bool give_up(ArenaCall::Impl& call) noexcept {
+        if (!call.claim->take_back()) return false;
         std::lock_guard guard(mutex);
         unlink(call);
         meter.not_started();
         if (first == nullptr) ended.notify_all();
+        return true;
+    }
+    /// Those that have not begun, linked by `next`: nobody else's any more. The others are cancelled. Under the lock.
+    ArenaCall::Impl* kill_all() noexcept {
+        ArenaCall::Impl* dropped = nullptr;
+        for (ArenaCall::Impl *call = first, *next = nullptr; call != nullptr; call = next) {
+            next = call->next;
+            if (call->claim->take_back()) {
+                unlink(*call);
+                meter.taken_back();
+                call->next = std::exchange(dropped, call);
+                continue;
+            }
+            call->call.killed = !call->call.stop_asked.load();
+            call->context.cancel_group_execution();
+        }
+        if (first == nullptr) ended.notify_all();
+        return dropped;
+    }
+    /// One at a time, since those who hear of it are called without the lock, and the call may end meanwhile.
+    void ask_running_to_stop() noexcept {
+        std::unique_lock guard(mutex);
+        for (ArenaCall::Impl* call = first; call != nullptr;) {
+            if (!mark_to_stop(call->call)) {
+                call = call->next;
+                continue;
+            }
+            std::stop_source stop = call->call.stop;
+            guard.unlock();
+            stop.request_stop();
+            guard.lock();
+            call = first;
+        }
     }
 };
 
@@ -251,7 +323,8 @@ void Arena::enqueue(ArenaCall& call) {
     ArenaCall::Impl* one = call.impl_.get();
     impl_->add(*one);
     try {
-        impl_->arena.enqueue([impl = impl_.get(), one] {
+        impl_->arena.enqueue([impl = impl_.get(), one, claim = one->claim] {
+            if (!claim->begin()) return;
             OffloadCall& offloaded = one->call;
             impl->run_within_limit(*one);
             impl->end(*one);
@@ -259,32 +332,27 @@ void Arena::enqueue(ArenaCall& call) {
             finish_offload(offloaded);
         });
     } catch (...) {
-        impl_->give_up(*one);
-        throw;
+        if (impl_->give_up(*one)) throw;
     }
 }
 
+bool Arena::take_back(ArenaCall& call) noexcept { return impl_->take_back(*call.impl_); }
+
 void Arena::close(Shutdown how) noexcept {
     if (!impl_->is_ours()) return;
-    std::unique_lock guard(impl_->mutex);
-    impl_->closing = true;
-    if (how == Shutdown::drain) return;
-    for (ArenaCall::Impl* call = impl_->first; call != nullptr; call = call->next) {
-        call->call.killed = !call->call.stop_asked.load();
-        call->context.cancel_group_execution();
+    ArenaCall::Impl* dropped = nullptr;
+    {
+        std::lock_guard guard(impl_->mutex);
+        impl_->closing = true;
+        if (how == Shutdown::drain) return;
+        dropped = impl_->kill_all();
     }
-    // One at a time, since those who hear of it are called without the lock, and the call may end meanwhile.
-    for (ArenaCall::Impl* call = impl_->first; call != nullptr;) {
-        if (!mark_to_stop(call->call)) {
-            call = call->next;
-            continue;
-        }
-        std::stop_source stop = call->call.stop;
-        guard.unlock();
-        stop.request_stop();
-        guard.lock();
-        call = impl_->first;
+    while (dropped != nullptr) {
+        // Before: each belongs to its waiter's frame, which may go on then.
+        OffloadCall& call = std::exchange(dropped, dropped->next)->call;
+        fail_offload(call, shut_down_error(impl_->options.name, "before the call began"));
     }
+    impl_->ask_running_to_stop();
 }
 
 void Arena::join() noexcept {

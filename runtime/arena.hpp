@@ -19,7 +19,7 @@ public:
     ~ArenaCall();
     ArenaCall(const ArenaCall&) = delete;
     ArenaCall& operator=(const ArenaCall&) = delete;
-    /// Any thread: parallel algorithms in it stop, or it never begins.
+    /// Any thread: parallel algorithms in it stop, or its function is not called any more.
     void cancel() noexcept;
 
 private:
@@ -39,8 +39,10 @@ public:
     Arena& operator=(const Arena&) = delete;
     /// Error once it is closed; UsageError in a child of the process that made it, which has none of its threads.
     void enqueue(ArenaCall& call);
+    /// True: it had not begun, and will not.
+    bool take_back(ArenaCall& call) noexcept;
 
-    /// From here on calls are refused; `kill` cancels those that are there.
+    /// From here on calls are refused; `kill` takes back those that have not begun, and cancels the others.
     void close(Shutdown how) noexcept;
     /// Blocks until none is left.
     void join() noexcept;

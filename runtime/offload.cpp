@@ -312,6 +312,7 @@ void run_in_arena(OffloadCall& call, rt::Arena& arena, std::size_t threads_most)
     rt::offload(
         call, {"to_arena", &call}, [&] { arena.enqueue(in_arena); },
         [&] {
+            if (arena.take_back(in_arena)) return true;
             in_arena.cancel();
             return false;
         });

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <latch>
+#include <semaphore>
 #include <set>
 #include <stdexcept>
 
@@ -283,6 +284,84 @@ TEST_P(ArenaExecutorTest, ACancelReachesACallWithALimit) {
     });
 }
 
+/// Holds up an arena's only slot until it is let go, whoever asks it to stop.
+class SlotTaken {
+public:
+    explicit SlotTaken(Arena& arena)
+        : task_(start([this, &arena] {
+              arena.run([this] {
+                  begun_.count_down();
+                  go_.acquire();
+              });
+          })) {
+        begun_.wait();
+    }
+    void let_go() { go_.release(); }
+    const Task<void>& task() const { return task_; }
+
+private:
+    std::latch begun_{1};
+    std::binary_semaphore go_{0};
+    Task<void> task_;
+};
+
+TEST_P(ArenaExecutorTest, ACallThatIsCancelledWhileItIsQueuedIsTakenOutAndNeverRuns) {
+    run([] {
+        Arena arena({.cores = 1});
+        SlotTaken slot(arena);
+        std::atomic<bool> ran = false;
+        auto queued = start([&] { arena.run([&] { ran = true; }); });
+        auto limited = start([&] { arena.run(at_most(1), [&] { ran = true; }); });
+        EXPECT_EQ(arena.figures().queued, 2U);
+        queued.cancel("not yet");
+        limited.cancel("nor this");
+        EXPECT_EQ(cancel_message_of([&] { await(queued); }), "not yet");
+        EXPECT_EQ(cancel_message_of([&] { await(limited); }), "nor this");
+        EXPECT_EQ(arena.figures().taken_back, 2U);
+        EXPECT_EQ(arena.figures().queued, 0U);
+        slot.let_go();
+        await(slot.task());
+        arena.run([] {});
+        EXPECT_FALSE(ran);
+        EXPECT_EQ(arena.figures().ended, 2U);
+    });
+}
+
+TEST_P(ArenaExecutorTest, ATimeoutOfAQueuedCallDoesNotWaitForASlot) {
+    if (simulated()) GTEST_SKIP() << "the virtual clock stands still while a call is under way";
+    run([] {
+        Arena arena({.cores = 1});
+        SlotTaken slot(arena);
+        EXPECT_THROW(timeout(2ms, [&] { arena.run([] {}); }), TimeoutError);
+        EXPECT_EQ(arena.figures().running, 1U);
+        slot.let_go();
+        await(slot.task());
+    });
+}
+
+TEST_P(ArenaExecutorTest, CancelsThatRaceWithTheBeginOfTheCallLoseNothing) {
+    run([] {
+        Arena arena({.cores = 2});
+        std::uint64_t ended = 0;
+        for (int round = 0; round < 200; ++round) {
+            std::atomic<int> ran = 0;
+            auto task = create_task([&] { return arena.run([&] { return ++ran; }); });
+            for (int i = 0; i < round % 4; ++i) yield();
+            task.cancel();
+            try {
+                EXPECT_EQ(await(task), 1);
+            } catch (const CancelledError&) {
+            }
+            ended += static_cast<std::uint64_t>(ran);
+        }
+        arena.shutdown();
+        ExecutorFigures figures = arena.figures();
+        EXPECT_EQ(figures.ended, ended);
+        EXPECT_EQ(figures.calls, figures.ended + figures.taken_back);
+        EXPECT_EQ(figures.queued + figures.running, 0U);
+    });
+}
+
 // --- shutdown -----------------------------------------------------------------------------------------------------
 
 TEST_P(ArenaExecutorTest, KilledItEndsCallsWithAnErrorThoughTheirFunctionsReturn) {
@@ -327,6 +406,43 @@ TEST_P(ArenaExecutorTest, KilledItAsksTokensAndCheckpointsToo) {
         for (auto* task : {&by_token, &by_checkpoint})
             EXPECT_EQ(what_of<Error>([&] { await(*task); }),
                       "'pictures' was shut down before the call ended");
+    });
+}
+
+TEST_P(ArenaExecutorTest, KilledItFailsWhatIsQueuedAtOnce) {
+    run([] {
+        Arena arena({.cores = 1, .name = "pictures"});
+        SlotTaken slot(arena);
+        std::atomic<bool> ran = false;
+        auto queued = start([&] { arena.run([&] { ran = true; }); });
+        auto other = start([&] { arena.run([&] { ran = true; }); });
+        auto shutdown = start([&] { arena.shutdown(Shutdown::kill); });
+        for (auto* task : {&queued, &other})
+            EXPECT_EQ(what_of<Error>([&] { await(*task); }),
+                      "'pictures' was shut down before the call began");
+        EXPECT_FALSE(shutdown.done());
+        slot.let_go();
+        await(shutdown);
+        EXPECT_EQ(what_of<Error>([&] { await(slot.task()); }),
+                  "'pictures' was shut down before the call ended");
+        EXPECT_FALSE(ran);
+    });
+}
+
+// What oneTBB holds of a call that was taken out is nothing of the arena's.
+TEST_P(ArenaExecutorTest, ItMayBeDestroyedWithCallsThatWereTakenOut) {
+    run([] {
+        std::atomic<bool> ran = false;
+        for (int i = 0; i < 20; ++i) {
+            Arena arena({.cores = 1});
+            SlotTaken slot(arena);
+            auto queued = start([&] { arena.run([&] { ran = true; }); });
+            queued.cancel();
+            EXPECT_THROW(await(queued), CancelledError);
+            slot.let_go();
+            await(slot.task());
+        }
+        EXPECT_FALSE(ran);
     });
 }
 
