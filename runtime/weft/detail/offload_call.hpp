@@ -59,7 +59,7 @@ struct OffloadCall {
     SpinLock lock;
     bool done = false;  // guarded by lock
     Waiter waiter;      // guarded by lock
-    Waiter blocked;     // guarded by lock: the wait of weft's in which its function is, on its own thread
+    Waiter blocked;     // guarded by lock: the wait that its function is in, on its own thread
     rt::Scheduler* scheduler =
         nullptr;  // guarded by lock from its begin on; null: the runtime has ended without it
     std::string abandoned_by;  // guarded by lock: the name of the task
