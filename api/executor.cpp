@@ -44,6 +44,7 @@ detail::ArenaOptions to_engine_options(const ArenaOptions& options) {
     if (options.nice < 0 || options.nice > 19)
         throw std::invalid_argument("ArenaOptions: nice = " + std::to_string(options.nice) +
                                     " is not 0 to 19");
+    detail::check_cores("ArenaOptions", options.cores);
     return {.cores = options.cores != 0 ? options.cores : detail::available_cores(),
             .nice = options.nice,
             .name = options.name};

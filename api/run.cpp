@@ -1,4 +1,5 @@
 #include <weft/detail/engine.hpp>
+#include <weft/detail/offload_call.hpp>
 #include <weft/run.hpp>
 #include <weft/testing.hpp>
 
@@ -61,6 +62,7 @@ detail::EngineOptions to_engine_options(const RunOptions& options, Runtime* runt
     if (result.strict) result.workers = 1;
     if (result.workers == 0)
         result.workers = static_cast<unsigned>(number_in_environment("WEFT_WORKERS", kMostWorkers));
+    detail::check_cores("RunOptions", options.cores);
     result.cores = options.cores != 0 ? options.cores : detail::available_cores();
     if (result.workers == 0) result.workers = result.cores;
     if (options.arena_nice < 0 || options.arena_nice > 19)

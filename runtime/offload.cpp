@@ -4,8 +4,10 @@
 #include <weft/detail/context_map.hpp>
 #include <weft/detail/engine.hpp>
 
+#include <climits>
 #include <exception>
 #include <mutex>
+#include <stdexcept>
 #include <utility>
 
 #include "arena.hpp"
@@ -323,6 +325,12 @@ void run_in_arena(OffloadCall& call, std::size_t threads_most) {
     if (is_nested()) return run_nested(call);
     auto get = [](rt::Scheduler& scheduler) -> rt::Arena& { return scheduler.arena(); };
     run_in_arena(call, of_this_runtime("to_arena", call, get), threads_most);
+}
+
+void check_cores(const char* options, unsigned cores) {
+    if (cores > unsigned{INT_MAX})
+        throw std::invalid_argument(std::string(options) + ": cores = " + std::to_string(cores) +
+                                    " is more than " + std::to_string(INT_MAX));
 }
 
 void ArenaDeleter::operator()(rt::Arena* arena) const noexcept { delete arena; }

@@ -227,7 +227,7 @@ struct ArenaOptions {
 /// number of runtimes and tasks may share it; it must outlive its calls.
 class Arena {
 public:
-    /// std::invalid_argument for a nice value that is none.
+    /// std::invalid_argument for a nice value that is none, and for more cores than an int holds.
     explicit Arena(const ArenaOptions& options = {});
     /// As shutdown(). In a task it waits, shielded; else it blocks the thread. In a forked child it waits for nothing.
     ~Arena();

@@ -476,6 +476,12 @@ TEST_P(ArenaExecutorTest, DrainedItLetsCallsEnd) {
 TEST_P(ArenaExecutorTest, OptionsThatCannotBeAreRefused) {
     EXPECT_THROW(Arena({.nice = 20}), std::invalid_argument);
     EXPECT_THROW(Arena({.nice = -1}), std::invalid_argument);
+    // oneTBB counts them as int.
+    EXPECT_EQ(what_of<std::invalid_argument>([] { Arena({.cores = 3'000'000'000}); }),
+              "ArenaOptions: cores = 3000000000 is more than 2147483647");
+    EXPECT_EQ(what_of<std::invalid_argument>(
+                  [] { weft::run([] {}, {.workers = 1, .cores = 3'000'000'000}); }),
+              "RunOptions: cores = 3000000000 is more than 2147483647");
 }
 
 }  // namespace

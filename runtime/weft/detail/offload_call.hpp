@@ -167,6 +167,8 @@ struct ArenaOptions {
     int nice = 0;
     std::string name = "arena";
 };
+/// std::invalid_argument, which names whose `cores` they are, beyond what oneTBB counts: an int.
+void check_cores(const char* options, unsigned cores);
 struct ArenaDeleter {
     void operator()(rt::Arena* arena) const noexcept;
 };
