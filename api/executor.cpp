@@ -47,7 +47,8 @@ detail::ArenaOptions to_engine_options(const ArenaOptions& options) {
     detail::check_cores("ArenaOptions", options.cores);
     return {.cores = options.cores != 0 ? options.cores : detail::available_cores(),
             .nice = options.nice,
-            .name = options.name};
+            .name = options.name,
+            .queue_max = options.queue_max != 0 ? options.queue_max : SIZE_MAX};
 }
 
 }  // namespace

@@ -204,10 +204,20 @@ struct Arena::Impl {
                              "' is of the process that this one was forked from");
         std::lock_guard guard(mutex);
         if (closing) throw Error("'" + options.name + "' has been shut down");
+        require_room();
         call.next = first;
         if (first != nullptr) first->prev = &call;
         first = &call;
         meter.handed_in(call.call);
+    }
+    // oneTBB does not tell which slots are free: those that run no call's function. Under the lock.
+    void require_room() {
+        const detail::ExecutorFigures& now = meter.figures();
+        const std::size_t free = options.cores - std::min<std::size_t>(options.cores, now.running);
+        if (now.queued < free || now.queued - free < options.queue_max) return;
+        meter.refused();
+        throw QueueFull("the queue of '" + options.name + "' is full: " +
+                        std::to_string(now.queued - free) + " calls wait for a slot");
     }
     void unlink(ArenaCall::Impl& call) noexcept {
         (call.prev != nullptr ? call.prev->next : first) = call.next;

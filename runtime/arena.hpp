@@ -37,7 +37,7 @@ public:
     ~Arena();
     Arena(const Arena&) = delete;
     Arena& operator=(const Arena&) = delete;
-    /// Error once it is closed; UsageError in a child of the process that made it, which has none of its threads.
+    /// QueueFull; Error once it is closed; UsageError in a child of the process that made it, which has none of its threads.
     void enqueue(ArenaCall& call);
     /// True: it had not begun, and will not.
     bool take_back(ArenaCall& call) noexcept;

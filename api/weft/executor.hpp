@@ -221,6 +221,9 @@ struct ArenaOptions {
     /// See RunOptions::arena_nice.
     int nice = 0;
     std::string name = "arena";
+    /// Calls that may wait for a slot; one more is refused with QueueFull. 0: as many as there are. Each slot that runs no
+    /// call's function counts as free for one, also while it works for another's algorithm.
+    std::size_t queue_max = 0;
 };
 
 /// A oneTBB arena of one's own for data-parallel CPU work: its calls have these slots, beside those of other arenas. Any
@@ -234,7 +237,7 @@ public:
     Arena(const Arena&) = delete;
     Arena& operator=(const Arena&) = delete;
 
-    /// As to_arena(f, args...), in this arena. Error after a shutdown.
+    /// As to_arena(f, args...), in this arena. QueueFull beyond the bound, Error after a shutdown.
     template <class F, class... Args>
         requires detail::Offloadable<F, Args...>
     auto run(F&& f, Args&&... args) -> detail::OffloadResult<F, Args...> {

@@ -339,6 +339,43 @@ TEST_P(ArenaExecutorTest, ATimeoutOfAQueuedCallDoesNotWaitForASlot) {
     });
 }
 
+TEST_P(ArenaExecutorTest, BeyondTheBoundOfItsQueueACallIsRefusedWithTheArenasName) {
+    run([] {
+        Arena arena({.cores = 1, .name = "pictures", .queue_max = 2});
+        SlotTaken slot(arena);
+        auto first = start([&] { arena.run([] {}); });
+        auto second = start([&] { arena.run([] {}); });
+        std::atomic<int> ran = 0;
+        EXPECT_EQ(what_of<QueueFull>([&] { arena.run([&] { ++ran; }); }),
+                  "the queue of 'pictures' is full: 2 calls wait for a slot");
+        EXPECT_EQ(arena.figures().refused, 1U);
+        EXPECT_EQ(arena.figures().queued, 2U);
+        first.cancel();  // makes room
+        EXPECT_THROW(await(first), CancelledError);
+        auto third = start([&] { arena.run([&] { ++ran; }); });
+        slot.let_go();
+        await(slot.task());
+        await(second);
+        await(third);
+        EXPECT_EQ(ran, 1);
+        EXPECT_EQ(arena.figures().calls, 4U);
+    });
+}
+
+TEST_P(ArenaExecutorTest, CallsForWhichSlotsAreFreeDoNotFillTheQueue) {
+    run([] {
+        Arena arena({.cores = 2, .queue_max = 1});
+        std::counting_semaphore<> go(0);
+        std::vector<Task<void>> calls;
+        for (int i = 0; i < 3; ++i)
+            calls.push_back(start([&] { arena.run([&] { go.acquire(); }); }));
+        EXPECT_THROW(arena.run([] {}), QueueFull);
+        go.release(3);
+        gather(calls);
+        EXPECT_EQ(arena.figures().refused, 1U);
+    });
+}
+
 TEST_P(ArenaExecutorTest, CancelsThatRaceWithTheBeginOfTheCallLoseNothing) {
     run([] {
         Arena arena({.cores = 2});

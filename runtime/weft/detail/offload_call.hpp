@@ -166,6 +166,7 @@ struct ArenaOptions {
     unsigned cores = 1;
     int nice = 0;
     std::string name = "arena";
+    std::size_t queue_max = SIZE_MAX;
 };
 /// std::invalid_argument, which names whose `cores` they are, beyond what oneTBB counts: an int.
 void check_cores(const char* options, unsigned cores);
