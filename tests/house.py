@@ -140,6 +140,39 @@ def no_path_of_a_machine(house):
                 yield name, number, f"a path of one machine: {line.strip()[:80]}"
 
 
+def fields_of(struct):
+    """The data members in a struct's body, in order."""
+    body = re.sub(r"//.*", "", struct)
+    return re.findall(r"^    [\w:<>, ]*?[\w>] (\w+)\s*(?:=[^;]*|\{[^;]*\})?;", body, re.MULTILINE)
+
+
+def tables_are_in_the_order_of_members(house):
+    """Who copies a table into designated initialisers gets what compiles: a table of the reference
+    that is headed "of `X`" has X's members, all of them, as they are declared."""
+    page = "docs/reference.md"
+    if page not in house.files:
+        return
+    structs = {}
+    for name in house.sources("runtime/weft/", "api/weft/"):
+        text = (house.root / name).read_text(encoding="utf-8")
+        found = re.findall(r"^struct (\w+) \{\n(.*?)^\};", text, re.MULTILINE | re.DOTALL)
+        structs.update((struct, fields_of(body)) for struct, body in found)
+    tables = []
+    at_table = None
+    for number, line in house.lines(page):
+        if head := re.match(r"\| of `(\w+)` \|", line):
+            at_table = (number, head.group(1), [])
+            tables.append(at_table)
+        elif not line.startswith("|"):
+            at_table = None
+        elif at_table is not None:
+            at_table[2].extend(re.findall(r"`(\w+)`", line.split("|")[1]))
+    for number, struct, listed in tables:
+        if listed != structs.get(struct):
+            declared = ", ".join(structs.get(struct, ["nothing"]))
+            yield page, number, f"{struct} declares {declared}, in this order"
+
+
 RULES = [
     includes_go_down,
     public_headers_are_light,
@@ -148,6 +181,7 @@ RULES = [
     rooms_are_small,
     tests_do_not_sleep,
     no_path_of_a_machine,
+    tables_are_in_the_order_of_members,
 ]
 
 

@@ -68,6 +68,17 @@ class House(unittest.TestCase):
     def test_a_path_of_a_machine_is_found(self):
         self.one("no_path_of_a_machine", "docs/a.md", "see /" + "home/me/weft\n")
 
+    def test_a_table_in_another_order_than_its_struct_is_found(self):
+        struct = "#pragma once\nstruct Both {\n    int a = 0;  ///< one\n    std::string b{};\n};\n"
+        table = "| of `Both` | |\n| --- | --- |\n| `{}` | x |\n| `{}` | `a` |\n"
+        for first, second, rules in (
+            ("a", "b", []),
+            ("b", "a", ["tables_are_in_the_order_of_members"]),
+            ("a", "c", ["tables_are_in_the_order_of_members"]),
+        ):
+            files = {"api/weft/queue.hpp": struct, "docs/reference.md": table.format(first, second)}
+            self.assertEqual(broken(files), rules)
+
 
 if __name__ == "__main__":
     unittest.main()
