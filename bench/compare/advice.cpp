@@ -144,9 +144,12 @@ std::string on_response(const Section& section, const Choice& choice) {
     if (blocked == nullptr || blocked == &best || !blocked->has_lag() || on_time(*blocked)) {
         return fmt::format(" A 1 ms heartbeat beside it is {} late (p99).", late);
     }
-    return fmt::format(
-        " A 1 ms heartbeat beside it is {} late (p99); in {}, where the work blocks the loop, {}.",
-        late, blocked->label, duration_text(blocked->lag_p99_ms().median / 1e3));
+    const Workload workload = section.plan.workload;
+    const bool only_waits = workload == Workload::wait || workload == Workload::network;
+    return fmt::format(" A 1 ms heartbeat beside it is {} late (p99); in {}, where {}, {}.", late,
+                       blocked->label,
+                       only_waits ? "the heartbeat waits its turn" : "the work blocks the loop",
+                       duration_text(blocked->lag_p99_ms().median / 1e3));
 }
 
 // How another one stands: "a thread per task 1.2 s (3.4×), 120 MiB".
@@ -213,13 +216,17 @@ std::string on_runaways(const Section& section, const Choice& choice,
     const Row* const calm = twin != nullptr ? choose(*twin).fastest : nullptr;
     if (calm == nullptr) return text;
     const double waited_s = static_cast<double>(plan.runaways()) * plan.task_limit_ms / 1e3;
-    return text + fmt::format(
-                      " All of them well-behaved (cpu) take {} in {}, so the price is {} "
-                      "({}); {} of it are the time limits themselves, on {}.",
-                      duration_text(wall_of(*calm)), calm->label,
-                      duration_text(std::max(0.0, wall_of(*choice.best) - wall_of(*calm))),
-                      times(wall_of(*choice.best), wall_of(*calm)),
-                      duration_text(waited_s / plan.workers), plural(plan.workers, "core"));
+    const double limits_s = waited_s / plan.workers;
+    const double price_s = std::max(0.0, wall_of(*choice.best) - wall_of(*calm));
+    // A runaway that is stopped does not do its work, so the price may be less than the limits.
+    const char* const share = limits_s <= price_s
+                                  ? "{} of it are the time limits themselves, on {}."
+                                  : "the time limits alone take {}, on {}.";
+    text += fmt::format(" All of them well-behaved (cpu) take {} in {}, so the price is {} ({}); ",
+                        duration_text(wall_of(*calm)), calm->label, duration_text(price_s),
+                        times(wall_of(*choice.best), wall_of(*calm)));
+    return text +
+           fmt::format(fmt::runtime(share), duration_text(limits_s), plural(plan.workers, "core"));
 }
 
 }  // namespace

@@ -57,6 +57,16 @@ TEST(Advice, AHeartbeatOnTimeIsWorthALittleWallTime) {
     EXPECT_TRUE(has(advice_on(section, {}), "900 ms")) << advice_on(section, {});
 }
 
+TEST(Advice, SaysThatTheWorkBlocksTheLoopOnlyWhereItComputes) {
+    Section section =
+        section_of({row_of(kPool, 1.0, 1.0, kMiB, 0.5), row_of(kAsyncio, 3.0, 1.0, kMiB, 900.0)});
+    EXPECT_TRUE(has(advice_on(section, {}), "where the work blocks the loop, 900 ms"))
+        << advice_on(section, {});
+    section.plan.workload = Workload::network;
+    EXPECT_TRUE(has(advice_on(section, {}), "where the heartbeat waits its turn, 900 ms"))
+        << advice_on(section, {});
+}
+
 TEST(Advice, AHeartbeatOnTimeIsNotWorthEverything) {
     const Section section = section_of(
         {row_of(kAsyncio, 1.0, 1.0, kMiB, 900.0), row_of(kToThread, 3.0, 1.0, kMiB, 0.5)});
@@ -114,6 +124,15 @@ TEST(Advice, OfRunawaysTellsThePriceOverTheSameWorkWithoutThem) {
     EXPECT_TRUE(has(advice, "take 500 ms in a thread pool, so the price is 500 ms (2.00×)"))
         << advice;
     EXPECT_TRUE(has(advice, "200 ms of it are the time limits")) << advice;
+}
+
+TEST(Advice, OfRunawaysCallsNoTimeLimitAPartOfASmallerPrice) {
+    Section calm = section_of({row_of(kPool, 0.9, 1.0, kMiB, 1.0)});
+    calm.plan.workers = 2;
+    const Section section = runaways_of({row_of(kToThread, 1.0, 1.0, kMiB, 1.0)});
+    const std::string advice = advice_on(section, {calm, section});
+    EXPECT_TRUE(has(advice, "the price is 100 ms (1.11×); the time limits alone take 200 ms"))
+        << advice;
 }
 
 TEST(Advice, OfRunawaysTellsNoPriceAgainstOtherWork) {
