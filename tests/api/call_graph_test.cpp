@@ -116,7 +116,7 @@ TEST_P(CallGraphTest, WhoGoesThroughAnAsCompletedWaitsForItsTasksAndWhoMadeItDoe
 
 TEST_P(CallGraphTest, ASmallStackIsEnoughToLookAtALongChain) {
     run([] {
-#if defined(__SANITIZE_THREAD__)
+#if WEFT_TSAN
         constexpr std::size_t kLength = 200;  // it is slow with many fibers
 #else
         constexpr std::size_t kLength = 1000;

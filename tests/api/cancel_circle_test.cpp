@@ -10,7 +10,7 @@ namespace weft::test {
 namespace {
 
 // ThreadSanitizer is slow with many fibers.
-#if defined(__SANITIZE_THREAD__)
+#if WEFT_TSAN
 constexpr unsigned kMany = 20;
 #else
 constexpr unsigned kMany = 200;

@@ -23,13 +23,14 @@
 #include <gtest/gtest.h>
 
 #include "dump.hpp"
+#include "sanitizers.hpp"
 #include "scheduler.hpp"
 #include "stack.hpp"
 
 /// Aborts, saying what everybody waits for, unless it is destroyed in time.
 class Watchdog {
 public:
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+#if WEFT_TSAN || WEFT_ASAN
     static constexpr std::chrono::seconds kLimit{240};
 #else
     static constexpr std::chrono::seconds kLimit{60};

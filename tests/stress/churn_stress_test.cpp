@@ -9,7 +9,7 @@ namespace weft::test {
 
 namespace {
 
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+#if WEFT_TSAN || WEFT_ASAN
 constexpr int kMany = 10'000;
 #else
 constexpr int kMany = 100'000;

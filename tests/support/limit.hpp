@@ -7,6 +7,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "sanitizers.hpp"
+
 namespace weft::test {
 
 class Limit {
@@ -27,7 +29,7 @@ private:
 };
 
 // The sanitizers' own memory would fall under the limit too.
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if !WEFT_ASAN && !WEFT_TSAN
 #define WEFT_TEST_CAN_LIMIT_MEMORY
 
 /// A size of which no stack is left over from another test; and so large that what malloc and threads of another test give
