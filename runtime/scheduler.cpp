@@ -116,7 +116,7 @@ void Scheduler::join_threads() noexcept {
     const bool for_ever = limit > std::chrono::hours(24 * 365);
     const auto deadline = for_ever ? OffloadCall::Clock::time_point::max() : now + limit;
     if (threads_->join(std::min(now + kSilence, deadline))) return threads_.reset();
-    threads_->report_running();
+    threads_->report_left();
     if (for_ever ? (threads_->join(), true) : threads_->join(deadline)) return threads_.reset();
     threads_->detach();
     leave_behind(std::move(threads_));

@@ -270,15 +270,11 @@ void Threads::detach() noexcept {
     finished_.clear();
 }
 
-void Threads::report_running() noexcept {
+void Threads::report_left() noexcept {
     std::lock_guard guard(mutex_);
-    if (live_ == 0 && !finished_.empty())
-        std::fprintf(
-            stderr,
-            "weft: a thread of '%s' has no more calls and does not end: the destructor of a "
-            "thread_local object has not returned\n",
-            options_.name.c_str());
+    std::size_t running = 0;
     for (OffloadCall* call = running_.first(); call != nullptr; call = call->next) {
+        ++running;
         std::lock_guard of_call(call->lock);
         std::chrono::duration<double> time = OffloadCall::Clock::now() - call->since;
         std::fprintf(
@@ -287,6 +283,14 @@ void Threads::report_running() noexcept {
             "has left it behind\n",
             options_.name.c_str(), time.count(), call->abandoned_by.c_str());
     }
+    // One that is only late is left as one that is stuck is, and from here they look alike.
+    join_those_that_are_gone();
+    if (live_ + finished_.size() > running)
+        std::fprintf(
+            stderr,
+            "weft: a thread of '%s' has no more calls and does not end: it is late, or the "
+            "destructor of a thread_local object does not return\n",
+            options_.name.c_str());
 }
 
 }  // namespace weft::rt

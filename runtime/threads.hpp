@@ -63,7 +63,7 @@ public:
     /// For one that is never destroyed: nobody joins its threads from here on.
     void detach() noexcept;
     /// A line on stderr that names each call that runs, or says what else keeps threads from ending.
-    void report_running() noexcept;
+    void report_left() noexcept;
 
     /// None, where it is of a parent.
     detail::ExecutorFigures figures() const noexcept;
