@@ -1,12 +1,12 @@
 // What happens when the last reference goes, and when a runtime does: values whose destructors act, errors that ask
 // who failed, callbacks that wait, a shutdown that is itself cancelled.
 #include <cstddef>
-#include <fstream>
 #include <memory>
 #include <optional>
 #include <stdexcept>
 
 #include "api/core_support.hpp"
+#include "support/limit.hpp"
 
 namespace weft::test {
 
@@ -166,9 +166,7 @@ TEST_P(EndOfRuntimeTest, AShutdownWaitsForDestructorsToo) {
 TEST_P(EndOfRuntimeTest, TheSanitizersMemoryOfItsStacksIsGivenBack) {
     auto address_space_after = [&](int runs) {
         for (int i = 0; i < runs; ++i) run([] { await(create_task([] { weft::yield(); })); });
-        std::size_t pages = 0;
-        std::ifstream("/proc/self/statm") >> pages;
-        return pages * 4096;
+        return address_space();
     };
     std::size_t before = address_space_after(5);
     EXPECT_LT(address_space_after(50), before + (64 << 20));

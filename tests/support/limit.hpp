@@ -28,6 +28,13 @@ private:
     rlimit before_{};
 };
 
+/// Of this process, in bytes.
+inline std::size_t address_space() {
+    std::size_t pages = 0;
+    std::ifstream("/proc/self/statm") >> pages;
+    return pages * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+}
+
 // The sanitizers' own memory would fall under the limit too.
 #if !WEFT_ASAN && !WEFT_TSAN
 #define WEFT_TEST_CAN_LIMIT_MEMORY
@@ -44,13 +51,6 @@ inline std::size_t new_stack_size() {
 class NoMoreStacks : Limit {
 public:
     NoMoreStacks() : Limit(RLIMIT_AS, address_space() + (4 << 20)) {}
-
-private:
-    static std::size_t address_space() {
-        std::size_t pages = 0;
-        std::ifstream("/proc/self/statm") >> pages;
-        return pages * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
-    }
 };
 
 #endif
