@@ -256,7 +256,12 @@ Runtime::Runtime(const RunOptions& options) : Runtime(options, Entry::own_thread
 Runtime::Runtime(const RunOptions& options, Entry entry) : options_(options) {
     auto sink = [](void* argument, const std::string& message, const std::exception_ptr& error,
                    detail::TaskCore* task) {
-        ExceptionContext context{message, error, {}};
+        ExceptionContext context{{}, error, {}};
+        try {
+            context.message = message;
+        } catch (const std::bad_alloc&) {
+            // The error is told without it.
+        }
         if (task != nullptr && !task->word.done())
             context.task = AnyTask(detail::CoreRef::share(*task));
         static_cast<Runtime*>(argument)->options_.exception_handler(context);

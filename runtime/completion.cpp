@@ -53,14 +53,17 @@ void notify_joiners(Core& core) noexcept {
 
 void report_unread(Core& core) noexcept {
     if (core.outcome != Outcome::error || core.error_read.load()) return;
-    if (core.kind == CoreKind::task) {
-        auto& task = static_cast<TaskCore&>(core);
-        detail::report_error("exception of task '" + name_of(task) + "' was never retrieved",
-                             core.error, &task, task.where);
-    } else {
-        detail::report_error("exception of a future was never retrieved", core.error, nullptr,
-                             static_cast<detail::UntypedFuture&>(core).where);
+    TaskCore* task = core.kind == CoreKind::task ? static_cast<TaskCore*>(&core) : nullptr;
+    std::string what;
+    try {
+        what = task != nullptr ? "exception of task '" + name_of(*task) + "' was never retrieved"
+                               : "exception of a future was never retrieved";
+    } catch (const std::bad_alloc&) {
+        what = "unread error";  // so short that it lies in the string itself
     }
+    detail::report_error(
+        what, core.error, task,
+        task != nullptr ? task->where : static_cast<detail::UntypedFuture&>(core).where);
 }
 
 bool in_debug_mode(const TaskCore& task) noexcept {
@@ -223,11 +226,16 @@ void report_error(const std::string& context, std::exception_ptr error, TaskCore
                                : task != nullptr ? task->scheduler.load()
                                                  : nullptr;
     if (scheduler != nullptr && rt::report_to_sink(*scheduler, context, error, task)) return;
-    std::string line = "weft: " + context + ": " + rt::describe(error);
-    if (where.line() != 0)
-        line += std::string(" (created at ") + where.file_name() + ":" +
-                std::to_string(where.line()) + ")";
-    rt::complain(line.c_str());
+    try {
+        std::string line = "weft: " + context + ": " + rt::describe(error);
+        if (where.line() != 0)
+            line += std::string(" (created at ") + where.file_name() + ":" +
+                    std::to_string(where.line()) + ")";
+        rt::complain(line.c_str());
+    } catch (const std::bad_alloc&) {
+        std::fprintf(stderr, "weft: %s (created at %s:%u): no memory is left to say more\n",
+                     context.c_str(), where.file_name(), where.line());
+    }
 }
 
 bool add_joiner(Core& core, JoinNode& node) noexcept {

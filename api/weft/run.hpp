@@ -19,7 +19,8 @@ namespace weft {
 
 /// What an exception handler is told.
 struct ExceptionContext {
-    std::string message;           ///< a sentence: "exception of task 'x' was never retrieved"
+    /// A sentence: "exception of task 'x' was never retrieved". Shorter, or empty, where no memory is left for it.
+    std::string message;
     std::exception_ptr exception;  ///< may be null
     AnyTask task;                  ///< may be empty
 };

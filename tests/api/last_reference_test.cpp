@@ -4,8 +4,10 @@
 #include <memory>
 #include <optional>
 #include <stdexcept>
+#include <string>
 
 #include "api/core_support.hpp"
+#include "api/failing_new.hpp"
 #include "support/limit.hpp"
 
 namespace weft::test {
@@ -81,6 +83,32 @@ TEST_P(LastReferenceTest, WhoHearsOfAnUnreadErrorMayAskForTheCurrentTask) {
         },
         options);
     EXPECT_EQ(heard, 1);
+}
+
+// Where memory runs out many tasks fail of it, and nobody reads most of their errors.
+TEST_P(LastReferenceTest, AnUnreadErrorIsToldOfThoughThereIsNoMemoryToTellIt) {
+    for (bool has_handler : {true, false}) {
+        int heard = 0;
+        RunOptions with_handler = options();
+        with_handler.exception_handler = {};  // not the fixture's, which keeps what it hears
+        if (has_handler)
+            with_handler.exception_handler = [&](const ExceptionContext& context) {
+                if (context.exception != nullptr) ++heard;
+            };
+        ::testing::internal::CaptureStderr();
+        weft::run(
+            [] {
+                auto task = start([] { throw std::runtime_error("nobody reads it"); });
+                settle();
+                FailingNew no_memory(0);
+                task = {};
+            },
+            with_handler);
+        std::string said = ::testing::internal::GetCapturedStderr();
+        EXPECT_EQ(heard, has_handler ? 1 : 0);
+        EXPECT_EQ(said.find("weft: unread error (created at ") != std::string::npos, !has_handler)
+            << said;
+    }
 }
 
 class EndOfRuntimeTest : public Everywhere {};
