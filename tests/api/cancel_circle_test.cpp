@@ -148,7 +148,10 @@ TEST_P(CancelCircleTest, ATaskThatAwaitsItselfThroughWhatItMadeIsCancelled) {
 
 TEST_P(CancelCircleTest, ATimeoutInsideEndsTheCircle) {
     run([] {
-        auto with_limit = [](const Task<void>& next) { timeout(1ms, [&] { await(next); }); };
+        auto with_limit = [](const Task<void>& next) {
+            settle();  // the others wait by then, for each other and for this one
+            timeout(20ms, [&] { await(next); });
+        };
         Circle circle(3, {with_limit, by_await, by_await});
         for (std::size_t i = 0; i < 3; ++i) weft::wait({circle[i]});
         EXPECT_TRUE(circle[1].cancelled() && circle[2].cancelled());

@@ -154,17 +154,19 @@ TEST_P(SignalTest, SeveralOfOneNumberAreMergedAndTheLowestComesFirst) {
 TEST_P(SignalTest, ACancelledGetLosesNone) {
     run([this] {
         SignalQueue queue = signals({SIGUSR1});
-        auto waiter = create_task([&] { return queue.get(); });
+        int got = 0;
+        auto waiter = create_task([&] { got = queue.get(); });
         settle();
         std::raise(SIGUSR1);
         waiter.cancel();
         try {
-            // On another worker it may have been faster than the cancel.
-            EXPECT_EQ(await(waiter), SIGUSR1);
+            await(waiter);
             EXPECT_FALSE(alone());
         } catch (const CancelledError&) {
-            EXPECT_EQ(queue.get(), SIGUSR1);
+            // On another worker get() may have been faster, and the cancel may have met the task on its way out (cancel-7).
+            if (got == 0) got = queue.get();
         }
+        EXPECT_EQ(got, SIGUSR1);
     });
 }
 
