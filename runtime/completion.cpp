@@ -5,6 +5,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <memory>
 #include <mutex>
 #include <new>
 #include <typeinfo>
@@ -170,10 +171,9 @@ std::string describe(const std::exception_ptr& error) {
     if (error == nullptr) return "no exception";
     auto demangled = [](const std::type_info& type) {
         int status = 0;
-        char* name = abi::__cxa_demangle(type.name(), nullptr, nullptr, &status);
-        std::string text = status == 0 ? name : type.name();
-        std::free(name);
-        return text;
+        std::unique_ptr<char, void (*)(void*)> name(
+            abi::__cxa_demangle(type.name(), nullptr, nullptr, &status), std::free);
+        return std::string(status == 0 ? name.get() : type.name());
     };
     try {
         std::rethrow_exception(error);
